@@ -1,0 +1,24 @@
+# What there is to do with a clone. Everything needs Rust (rustup.rs) and a Debian-like system;
+# the scripts install the few packages that they need and say which.
+
+.PHONY: demo test deny bench deb oracle
+
+demo: ## shows the main job in under a minute, on a real IPVS table
+	tests/lab/demo
+
+test: ## format, lints, docs, all tests, those on a real kernel too
+	tests/run
+
+deny: ## licences, bans and sources of the dependencies
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
+
+bench: ## measures beside keepalived and the floor; writes tests/bench/RESULTS.md (QUICK=1: fewer trials)
+	tests/bench/run
+
+deb: ## a Debian package in target/
+	cargo build --release --locked
+	packaging/deb/build "$${CARGO_TARGET_DIR:-target}/release/lvsentry" "$${CARGO_TARGET_DIR:-target}"
+
+oracle: ## records anew what ldirectord makes of tests/oracle/cases (from a private root; nothing is installed here)
+	tests/oracle/record

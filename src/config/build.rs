@@ -1,0 +1,287 @@
+//! [`Draft`] → [`Config`]: ranges counted out, a probe for each server, and the doubts that both
+//! languages share. Pure, but for the kinds of check, which are given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::diagnostic::Faults;
+use crate::config::draft::{CheckDraft, Draft, Pair, ServerDraft, ServiceDraft};
+use crate::config::resolve::address::entry;
+use crate::config::{Config, Extras, Inquiry, Kinds, Mail, Monitor, advice, monitor};
+use crate::model::{Persistence, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings, Watch};
+use crate::probe::combined::combined;
+use crate::probe::datagram::datagram;
+use crate::probe::never::never;
+use crate::probe::options::Options;
+use crate::probe::{Check, Kind, Probe, Target, connect};
+use crate::span::{Fault, Severity, Source};
+
+/// Makes the configuration; what is wrong goes to `faults`, and what is right is still made.
+pub fn build(source: &Source, draft: Draft, kinds: Kinds, faults: &mut Faults) -> Config {
+    let mut builder = Builder {
+        source,
+        kinds,
+        forgiving: draft.forgiving,
+        faults,
+        config: Config {
+            autoreload: draft.autoreload.value,
+            log: draft.log.value,
+            callback: draft.callback.map(|said| said.value),
+            execute: draft.execute.into_iter().map(|said| said.value).collect(),
+            maintenance: draft.maintenance.map(|said| said.value),
+            ..Config::default()
+        },
+    };
+    for service in &draft.services {
+        builder.service(service);
+    }
+    builder.config.names = names(&draft.services);
+    builder.config
+}
+
+/// The names that servers are written with, by their addresses.
+fn names(services: &[ServiceDraft]) -> BTreeMap<IpAddr, BTreeSet<String>> {
+    let mut names: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
+    for server in services.iter().flat_map(|service| &service.servers) {
+        if let Some(name) = &server.name {
+            names.entry(server.address.ip()).or_default().insert(name.clone());
+        }
+    }
+    names
+}
+
+struct Builder<'b> {
+    source: &'b Source,
+    kinds: Kinds,
+    forgiving: bool,
+    faults: &'b mut Faults,
+    config: Config,
+}
+
+/// What the servers of one service have in common while they are made.
+struct Scene<'s> {
+    key: ServiceKey,
+    check: &'s CheckDraft,
+    kind: &'static Kind,
+    /// Options that no check took, by their place.
+    unused: BTreeSet<(usize, usize, &'static str)>,
+    /// What can't be made was told.
+    told: bool,
+}
+
+impl Builder<'_> {
+    fn service(&mut self, draft: &ServiceDraft) {
+        let check = &draft.check;
+        let Some(kind) = (self.kinds)(check.kind.value) else {
+            let message = format!("this program has no check named `{}`", check.kind.value);
+            self.faults.push(Fault::error(check.kind.span.clone().unwrap_or(draft.span.clone()), message));
+            return;
+        };
+        let mut scene = Scene { key: draft.key, check, kind, unused: BTreeSet::new(), told: false };
+        let servers = self.servers(draft, &mut scene);
+        for (start, end, name) in scene.unused {
+            let message = format!("`{name}` has no effect with `{}`", check.cause);
+            self.faults.push(Fault::advice(start..end, message));
+        }
+        advice::service(draft, self.faults);
+        if draft.refused {
+            return;
+        }
+        let extras = extras(draft, &servers);
+        if extras != Extras::default() {
+            self.config.extras.insert(draft.key, Arc::new(extras));
+        }
+        let service = Service {
+            key: draft.key,
+            settings: settings(draft),
+            servers,
+            policy: policy(draft),
+            origin: self.source.place(&draft.line),
+        };
+        let Plan { services } = &mut self.config.plan;
+        services.insert(draft.key, Arc::new(service));
+    }
+
+    /// The servers of all lines; one that stands on two lines is as the last one says.
+    fn servers(&mut self, draft: &ServiceDraft, scene: &mut Scene) -> Vec<Server> {
+        let mut servers: Vec<Server> = Vec::new();
+        let mut known: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for line in &draft.servers {
+            advice::server(draft, line, scene.kind, self.faults);
+            let mut twice = None;
+            for address in line.addresses() {
+                let Some(server) = self.server(scene, line, address, draft.refused) else { break };
+                match known.get(&server.entry) {
+                    Some(&at) => {
+                        twice.get_or_insert_with(|| servers[at].origin.clone());
+                        servers[at] = server;
+                    }
+                    None => {
+                        known.insert(server.entry, servers.len());
+                        servers.push(server);
+                    }
+                }
+            }
+            if let Some(first) = twice {
+                let message = format!("the same server stands at {first} already");
+                self.faults.push(Fault::advice(line.span.clone(), message).help("the last line counts"));
+            }
+        }
+        servers
+    }
+
+    fn server(
+        &mut self,
+        scene: &mut Scene,
+        line: &ServerDraft,
+        address: SocketAddr,
+        idle: bool,
+    ) -> Option<Server> {
+        let check = SocketAddr::new(address.ip(), port(scene.check, address.port()));
+        let target = Target { service: scene.key, server: address, check };
+        let watch = match self.check(scene, &target, line.pair.as_ref())? {
+            Check::On => Watch::On,
+            Check::Off => Watch::Off,
+            Check::Ask(probe) if idle => Watch::Probe(ProbeKey(probe.identity().into())),
+            Check::Ask(probe) => Watch::Probe(self.inquire(scene, probe)),
+        };
+        Some(Server {
+            entry: entry(scene.key, line.forward.value, address),
+            address,
+            forward: line.forward.value,
+            weight: line.weight.value,
+            upper: line.upper,
+            lower: line.lower,
+            watch,
+            origin: self.source.place(&line.line),
+        })
+    }
+
+    fn inquire(&mut self, scene: &Scene, probe: Arc<dyn Probe>) -> ProbeKey {
+        let (interval, timeout) = (scene.check.interval.value, scene.check.timeout.value);
+        let identity = probe.identity();
+        let key = ProbeKey(format!("{} {timeout:?} {interval:?} {identity}", scene.kind.name).into());
+        self.config.inquiries.entry(key.clone()).or_insert(Inquiry { probe, interval, timeout });
+        key
+    }
+
+    /// The check of one server. One that can not be made is told once for all servers of a service;
+    /// where it may be forgiven, its servers are never up.
+    fn check(&mut self, scene: &mut Scene, target: &Target, pair: Option<&Pair>) -> Option<Check> {
+        let mut options = options(scene.check, scene.kind, pair);
+        let made = (scene.kind.make)(target, &mut options);
+        let fault = match made {
+            Ok(check) => {
+                let unused = options.unused();
+                scene.unused.extend(unused.map(|(name, span)| (span.start, span.end, name)));
+                return Some(mixed(check, scene.check, target));
+            }
+            Err(fault) => fault,
+        };
+        let why = fault.message.clone();
+        if !std::mem::replace(&mut scene.told, true) || pair.is_some() {
+            let severity = if self.forgiving { Severity::Mistake } else { fault.severity };
+            let help = match (self.forgiving, fault.help) {
+                (true, Some(help)) => Some(format!("{help}; until then its servers are never up")),
+                (true, None) => Some("until this is put right its servers are never up".into()),
+                (false, help) => help,
+            };
+            self.faults.push(Fault { severity, help, ..fault });
+        }
+        self.forgiving.then(|| never(format!("{}: this check can not be made: {why}", target.check)))
+    }
+}
+
+/// With `connects`, a check that mostly only connects.
+fn mixed(check: Check, draft: &CheckDraft, target: &Target) -> Check {
+    match (check, &draft.connects) {
+        (Check::Ask(talk), Some(connects)) => {
+            let connect = match target.is_udp() {
+                true => datagram(target.check),
+                false => connect::to(target.check),
+            };
+            Check::Ask(combined(talk, connect, connects.value, draft.connect_timeout.value))
+        }
+        (check, _) => check,
+    }
+}
+
+/// The port to ask for a server with this port of its own.
+pub fn port(check: &CheckDraft, own: u16) -> u16 {
+    let own = if own == 0 { check.standard_port } else { own };
+    check.port.as_ref().map_or(own, |said| said.value)
+}
+
+/// What one server is asked: the service's question, or its own.
+fn options(check: &CheckDraft, kind: &Kind, pair: Option<&Pair>) -> Options {
+    let mut options = check.options.clone();
+    let Some(pair) = pair else { return options };
+    for (name, given) in [("request", &pair.request), ("receive", &pair.receive)] {
+        options.remove(name);
+        if !given.text.is_empty() {
+            options.give(name, given.text.clone(), given.span.clone());
+        }
+    }
+    if is_absolute(kind, &pair.request.text) {
+        options.give("request_absolute", pair.request.text.clone(), pair.request.span.clone());
+    }
+    options
+}
+
+/// Whether a server's own request is a whole URL of the kind's scheme: it is asked as it stands,
+/// at the host it names.
+fn is_absolute(kind: &Kind, request: &[u8]) -> bool {
+    let rest = request.strip_prefix(kind.name.as_bytes());
+    matches!(kind.name, "http" | "https") && rest.is_some_and(|rest| rest.starts_with(b"://"))
+}
+
+fn settings(draft: &ServiceDraft) -> Settings {
+    let netmask = draft.netmask.value;
+    Settings {
+        scheduler: draft.scheduler.value.clone(),
+        flags: draft.flags.value,
+        one_packet: draft.one_packet.value,
+        persistence: draft.persistent.as_ref().map(|said| Persistence { seconds: said.value, netmask }),
+        engine: None,
+    }
+}
+
+fn policy(draft: &ServiceDraft) -> Policy {
+    Policy {
+        fall: draft.fall.value,
+        rise: draft.rise.value,
+        on_failure: draft.on_failure.value,
+        by_hand: draft.by_hand.value,
+        fallback: draft.fallback.as_ref().map(|said| said.value.clone()),
+        clean_stop: draft.clean_stop.value,
+    }
+}
+
+/// What is told and run around the service.
+fn extras(draft: &ServiceDraft, servers: &[Server]) -> Extras {
+    let alert = &draft.alert;
+    let text = |said: &crate::config::draft::Said<String>| said.value.clone();
+    let mail = alert.mail.as_ref().map(|to| Mail {
+        to: to.value.clone(),
+        from: alert.from.as_ref().map(text),
+        smtp: alert.smtp.as_ref().map(text),
+    });
+    let alerts = mail.is_some() || !alert.webhooks.is_empty();
+    let again = Duration::from_secs(alert.again.value.into());
+    Extras {
+        // These are for alerts alone.
+        name: draft.name.as_ref().map(text).filter(|_| alerts),
+        comment: draft.comment.as_ref().map(text).filter(|_| alerts),
+        mail,
+        webhooks: alert.webhooks.iter().map(|said| said.value.clone()).collect(),
+        alert_in: if alerts { alert.when.value.clone() } else { BTreeSet::new() },
+        alert_again: Some(again).filter(|again| alerts && !again.is_zero()),
+        fallback_command: draft.fallback_command.as_ref().map(text),
+        monitor: draft
+            .monitor
+            .as_ref()
+            .map(|path| Monitor { path: path.value.clone(), names: monitor::names(draft, servers) }),
+    }
+}

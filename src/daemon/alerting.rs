@@ -1,0 +1,150 @@
+//! What becomes an alert: changes of the kernel's table that are told of a server or fallback, and
+//! servers that stay down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::telling::{Told, What};
+use crate::alert::{Alert, Alerts, Limits};
+use crate::config::{Config, Extras, State};
+use crate::director::Director;
+use crate::director::event::{Decision, Rule};
+use crate::director::repeat::Repeats;
+use crate::model::{Moment, ServiceKey, Weight};
+use crate::probe::tls::Trust;
+
+/// How old an alert may get before nobody wants it any more.
+const AGE: Duration = Duration::from_secs(600);
+
+/// Makes alerts, and knows who gets them.
+#[derive(Debug)]
+pub(super) struct Alerting {
+    alerts: Alerts,
+    /// Of those services about which somebody is to be told.
+    extras: BTreeMap<ServiceKey, Arc<Extras>>,
+    repeats: Repeats,
+    state: State,
+}
+
+impl Alerting {
+    pub(super) fn new(config: &Config, trust: Arc<Trust>) -> Alerting {
+        let alerts = Alerts::new(Limits::default(), trust);
+        let extras = heard(config);
+        Alerting { alerts, extras, repeats: Repeats::default(), state: State::Starting }
+    }
+
+    /// A new configuration is in force.
+    pub(super) fn reloaded(&mut self, config: &Config) {
+        self.state = State::Reloading;
+        self.extras = heard(config);
+        self.alerts.keep(self.extras.values());
+    }
+
+    /// The daemon is about to end.
+    pub(super) fn stopping(&mut self) {
+        self.state = State::Stopping;
+        self.repeats.clear();
+    }
+
+    /// Every server has had its first result since the start or the last reload, and what follows
+    /// from it is done and told.
+    pub(super) fn caught_up(&mut self) {
+        if self.state != State::Stopping {
+            self.state = State::Running;
+        }
+    }
+
+    /// Whether the daemon still waits for first results, as far as alerts are concerned.
+    pub(super) fn is_catching_up(&self) -> bool {
+        matches!(self.state, State::Starting | State::Reloading)
+    }
+
+    /// Something was told.
+    pub(super) fn told(&mut self, told: &Told) {
+        let (Some(event), Some(server)) = (event(told.what), told.server) else { return };
+        // ldirectord's mail calls both the same.
+        let message = match told.what {
+            What::ReaddQuiescent => told.line.strip_prefix("Readd ").unwrap_or(&told.line),
+            _ => &told.line,
+        };
+        self.send(event, message.to_owned(), told.service, server, told.weight);
+    }
+
+    /// The servers of a service may have gone up or down, or have left.
+    pub(super) fn changed(&mut self, service: &ServiceKey, director: &Director, now: Moment) {
+        let every = self.extras.get(service).and_then(|extras| extras.alert_again);
+        let decisions = director.pool(service).filter(|_| every.is_some()).into_iter();
+        let down = decisions.flat_map(|pool| pool.decisions().filter(is_down)).map(|d| d.server);
+        self.repeats.set(*service, &down.collect::<BTreeSet<_>>(), every, now);
+    }
+
+    /// When [`Alerting::tick`] is due.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.repeats.deadline()
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Moment) {
+        while let Some((service, server)) = self.repeats.poll(now) {
+            let message = format!("Inaccessible real server: {server} ({service})");
+            self.send("server-inaccessible", message, service, server, None);
+        }
+    }
+
+    /// Gives what is still under way a moment to leave.
+    pub(super) async fn finish(self) {
+        self.alerts.finish().await;
+    }
+
+    fn send(
+        &mut self,
+        event: &'static str,
+        message: String,
+        service: ServiceKey,
+        server: SocketAddr,
+        weight: Option<Weight>,
+    ) {
+        let Some(extras) = self.extras.get(&service) else { return };
+        if !extras.alert_in.contains(&self.state) {
+            return;
+        }
+        let (time, expires) = (Timestamp::now(), Instant::now() + AGE);
+        let (state, extras) = (self.state, extras.clone());
+        self.alerts.send(Alert { event, message, service, server, weight, state, extras, time, expires });
+    }
+}
+
+/// The services about which somebody is to be told.
+fn heard(config: &Config) -> BTreeMap<ServiceKey, Arc<Extras>> {
+    let somebody = |extras: &Extras| extras.mail.is_some() || !extras.webhooks.is_empty();
+    let heard = config.extras.iter().filter(|(_, extras)| somebody(extras));
+    heard.map(|(service, extras)| (*service, extras.clone())).collect()
+}
+
+/// The word for an event that stays the same; none when nobody is alerted.
+fn event(what: What) -> Option<&'static str> {
+    match what {
+        What::Service => None,
+        What::Added => Some("server-added"),
+        What::Restored => Some("server-restored"),
+        What::Deleted => Some("server-deleted"),
+        What::Quiescent | What::ReaddQuiescent => Some("server-quiescent"),
+        What::Purged => Some("server-purged"),
+        What::FallbackAdded => Some("fallback-added"),
+        What::FallbackRestored => Some("fallback-restored"),
+        What::FallbackDeleted => Some("fallback-deleted"),
+    }
+}
+
+/// Whether a server was found to be down. One that nobody checks was not.
+fn is_down(decision: &Decision) -> bool {
+    !matches!(
+        decision.rule,
+        Rule::Up | Rule::On | Rule::ByHand | Rule::Off | Rule::NotChecked | Rule::Adopted
+    )
+}

@@ -1,0 +1,461 @@
+//! The shell round the core: owns the tasks, the clock and the signals.
+//!
+//! Everything that happens becomes an [`Event`] on one channel, and one loop takes them in. It asks
+//! the director what follows, hands the reconciler what changed, and tells the log last. Nothing
+//! in the loop waits for anything but the channel: kernel calls and file reads run where blocking is
+//! allowed, and come back as events.
+#![allow(clippy::disallowed_methods)] // the clock belongs here
+
+mod alerting;
+pub mod further;
+pub mod hooks;
+pub mod journal;
+pub mod logging;
+pub mod maintenance;
+pub mod monitor;
+pub mod prober;
+pub mod queue;
+pub mod reconcile;
+pub mod rehearsal;
+pub mod reload;
+pub mod start;
+pub mod syslog;
+pub mod telling;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::config::diagnostic::Report;
+use crate::config::{Config, Loaded};
+use crate::director::Director;
+use crate::director::event::Event as Input;
+use crate::ipvs::error::ReadError;
+use crate::ipvs::{Kernel, Scope};
+use crate::model::{Moment, ProbeKey, ServiceKey};
+use crate::outcome::Outcome;
+use crate::probe::Tools;
+use crate::table::Table;
+use crate::table::drift::{Drift, What};
+use alerting::Alerting;
+use further::Further;
+use hooks::Hooks;
+use maintenance::{Maintenance, News};
+use monitor::Monitors;
+use prober::Probers;
+use reconcile::{Applied, Done, Reconciler};
+
+/// How many events may wait before those who send them do.
+const QUEUE: usize = 1024;
+
+/// Lines that are told before the loop looks for events again.
+const TELL: usize = 64;
+
+/// How long a stop may take to remove our services.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Everything that can happen to the daemon.
+pub enum Event {
+    /// A probe was answered, or not.
+    Answered(ProbeKey, Outcome),
+    /// The kernel was read, or changed.
+    Kernel(Done),
+    /// Something came to be known about who is in maintenance.
+    Maintenance(News),
+    /// The configuration file changed on disk.
+    FileChanged,
+    /// Somebody asked for the configuration to be read anew.
+    Reload,
+    /// It was read.
+    Loaded(Box<Result<Loaded, Report>>),
+    /// Somebody asked for the end; the name of the signal.
+    Stop(&'static str),
+    /// Somebody asked for the end, with all left as it stands in the kernel; the name of the signal.
+    Leave(&'static str),
+}
+
+/// Reads the configuration anew. Blocks.
+pub type Loader = Arc<dyn Fn() -> Result<Loaded, Report> + Send + Sync>;
+
+/// What a daemon is made of.
+pub struct Setup {
+    /// The configuration to begin with.
+    pub config: Config,
+    /// Its file's name, as people know it.
+    pub path: PathBuf,
+    /// Reads it anew.
+    pub loader: Loader,
+    /// The kernel whose table is to be kept.
+    pub kernel: Box<dyn Kernel>,
+    /// What probes share.
+    pub tools: Tools,
+    /// How many probes may be in flight at once.
+    pub slots: usize,
+}
+
+/// A task that ends when this is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The daemon.
+pub struct Daemon {
+    director: Director,
+    reconciler: Reconciler,
+    probers: Probers,
+    alerting: Alerting,
+    maintenance: Maintenance,
+    hooks: Hooks,
+    monitors: Monitors,
+    further: Further,
+    /// Where log lines go, as far as the configuration says so.
+    log: Option<logging::Target>,
+    config: Config,
+    path: PathBuf,
+    loader: Loader,
+    loading: bool,
+    /// Whether another reload was asked for while one was under way.
+    reload_again: bool,
+    /// Whether the callback is to be run once the file is read.
+    callback_due: bool,
+    /// Operations that are still to be told.
+    untold: VecDeque<Applied>,
+    /// Until when what is to be removed must be, and the signal that asked for it.
+    stopping: Option<(Instant, &'static str)>,
+    started: Instant,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Daemon {
+    /// A daemon; its kernel's table is read once, which blocks. Must be called within a runtime.
+    pub fn new(setup: Setup) -> Result<Daemon, ReadError> {
+        let Setup { config, path, loader, mut kernel, tools, slots } = setup;
+        let stands = kernel.read(&Scope::All)?;
+        let (sender, events) = mpsc::channel(QUEUE);
+        let started = Instant::now();
+        let mut director = Director::new(config.plan.clone(), &stands, Moment::default());
+        let mut maintenance = Maintenance::new(sender.clone());
+        if let Some(directory) = &config.maintenance {
+            maintenance.hear(maintenance::first(directory));
+        }
+        director.handle(Input::Maintenance(maintenance.set(&config)), Moment::default());
+        let alerting = Alerting::new(&config, tools.trust.clone());
+        let mut probers = Probers::new(tools, slots, sender.clone());
+        probers.set(&config.inquiries);
+        Ok(Daemon {
+            director,
+            reconciler: Reconciler::new(kernel, stands, started),
+            probers,
+            alerting,
+            maintenance,
+            hooks: Hooks::default(),
+            monitors: Monitors::new(&config),
+            further: Further::none(),
+            log: None,
+            config,
+            path,
+            loader,
+            loading: false,
+            reload_again: false,
+            callback_due: false,
+            untold: VecDeque::new(),
+            stopping: None,
+            started,
+            sender,
+            events,
+        })
+    }
+
+    /// Starts and stops further instances (`execute`) too, by calling ourselves `program`. Must be
+    /// called within a runtime.
+    pub fn with_further(self, program: OsString) -> Daemon {
+        Daemon { further: Further::new(program), ..self }
+    }
+
+    /// Sends log lines where a newly read configuration says.
+    pub fn with_log(self, log: Option<logging::Target>) -> Daemon {
+        Daemon { log, ..self }
+    }
+
+    /// Where to send events from outside.
+    pub fn sender(&self) -> mpsc::Sender<Event> {
+        self.sender.clone()
+    }
+
+    /// Works until it is stopped and what is to be removed is removed.
+    pub async fn run(mut self) {
+        self.further.want(&self.config.execute);
+        loop {
+            let told = self.act();
+            if let Some((_, signal)) = self.stopping.filter(|_| self.is_done()) {
+                self.tell(usize::MAX);
+                self.further.ended().await;
+                self.alerting.finish().await;
+                info!(id = "stopped", "Linux Director Daemon terminated on signal: {signal}");
+                return;
+            }
+            let until = if told { self.deadline() } else { Instant::now() };
+            let next = tokio::time::timeout_at(until, self.events.recv()).await;
+            match next {
+                // The daemon holds a sender of its own, so that the channel never ends.
+                Ok(event) => event.into_iter().for_each(|event| self.take(event)),
+                Err(_) if told => self.inform(Input::Tick),
+                Err(_) => {}
+            }
+            // What came in together is taken in together: one look at the kernel serves all.
+            for _ in 0..QUEUE {
+                let Ok(event) = self.events.try_recv() else { break };
+                self.take(event);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Answered(..) | Event::Loaded(_) | Event::Maintenance(_) if self.stopping.is_some() => {}
+            Event::Answered(probe, outcome) => {
+                journal::answered(&probe, &outcome, &self.director);
+                self.monitors.answered(&self.director, &probe, &outcome);
+                self.inform(Input::Answered(probe, outcome));
+            }
+            Event::Maintenance(news) => {
+                let held = self.maintenance.hear(news);
+                self.inform(Input::Maintenance(held));
+            }
+            Event::Kernel(Done::Read { kernel, scope, actual, drift }) => {
+                self.read(kernel, &scope, actual, &drift);
+            }
+            Event::Kernel(Done::Applied { kernel, ours, results, view }) => {
+                self.reconciler.applied(kernel, &ours, &results, view, Instant::now());
+                self.untold.extend(results);
+            }
+            Event::FileChanged => self.file_changed(),
+            Event::Reload => {
+                info!(id = "reload", "Reloading Linux Director Daemon config on signal");
+                self.load();
+            }
+            Event::Loaded(loaded) => self.loaded(*loaded),
+            Event::Stop(signal) => self.stop(signal, false),
+            Event::Leave(signal) => self.stop(signal, true),
+        }
+    }
+
+    fn inform(&mut self, input: Input) {
+        let now = self.started.elapsed();
+        self.director.handle(input, Moment(now));
+    }
+
+    /// Lets everything follow from what the director now says: the kernel first, then the log.
+    /// Says whether all is told.
+    fn act(&mut self) -> bool {
+        self.want_changed();
+        if let Some(job) = self.reconciler.job(Instant::now()) {
+            self.dispatch(job);
+        }
+        let told = self.tell(TELL);
+        self.alerting.tick(Moment(self.started.elapsed()));
+        if told && self.alerting.is_catching_up() && self.has_caught_up() {
+            self.alerting.caught_up();
+        }
+        told
+    }
+
+    /// Whether every server has had its first result, and what follows from that is done.
+    fn has_caught_up(&self) -> bool {
+        self.director.has_heard_all() && self.reconciler.has_tried_all()
+    }
+
+    /// Tells what happened, at most so much of it, since telling must not hold up the checks. Says
+    /// whether all is told.
+    fn tell(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            if let Some(notice) = self.director.poll_notice() {
+                journal::notice(&notice);
+            } else if let Some(applied) = self.untold.pop_front() {
+                self.tell_applied(&applied);
+            } else {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn tell_applied(&mut self, applied: &Applied) {
+        match &applied.result {
+            Ok(()) => {
+                for told in telling::told(&applied.op, &self.director, self.stopping.is_some()) {
+                    journal::told(&told);
+                    self.alerting.told(&told);
+                }
+            }
+            Err(why) => journal::refused(&applied.op, why),
+        }
+    }
+
+    fn want_changed(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let now = Moment(self.started.elapsed());
+        for key in self.director.poll_changed() {
+            self.alerting.changed(&key, &self.director, now);
+            self.reconciler.want(key, self.director.entry(&key));
+            self.hooks.consider(key, &self.config, &self.director);
+        }
+    }
+
+    fn dispatch(&self, job: reconcile::Job) {
+        let sender = self.sender.clone();
+        tokio::task::spawn_blocking(move || {
+            // The receiver is gone only when the daemon has ended.
+            let _ = sender.blocking_send(Event::Kernel(job.run()));
+        });
+    }
+
+    fn read(
+        &mut self,
+        kernel: Box<dyn Kernel>,
+        scope: &BTreeSet<ServiceKey>,
+        actual: Result<Table, ReadError>,
+        drift: &[Drift],
+    ) {
+        match &actual {
+            Ok(actual) => {
+                for (key, entry) in self.reconciler.unknown(scope, actual).services {
+                    self.inform(Input::Found(key, entry));
+                }
+            }
+            Err(why) => error!(id = "table-unreadable", "{why}"),
+        }
+        for found in drift {
+            warn!(id = "drift", "{found}");
+            if let What::Weight(at, _, weight) = found.what {
+                self.inform(Input::SetByHand(found.service, at, weight));
+            }
+        }
+        self.want_changed();
+        if let Some(job) = self.reconciler.read(kernel, scope, actual, Instant::now()) {
+            self.dispatch(job);
+        }
+    }
+
+    fn file_changed(&mut self) {
+        self.callback_due = true;
+        info!(id = "file-changed", "Configuration file '{}' has changed on disk", self.path.display());
+        if self.config.autoreload {
+            info!(id = "file-reread", " - reread new configuration");
+            self.load();
+        } else {
+            info!(id = "file-ignored", " - ignore new configuration");
+            self.call_back();
+        }
+    }
+
+    fn call_back(&mut self) {
+        if std::mem::take(&mut self.callback_due)
+            && let Some(program) = &self.config.callback
+        {
+            self.hooks.call_back(program, &self.path);
+        }
+    }
+
+    fn load(&mut self) {
+        if self.loading {
+            self.reload_again = true;
+            return;
+        }
+        self.loading = true;
+        let (loader, sender) = (self.loader.clone(), self.sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let loaded = loader();
+            let directory = loaded.as_ref().ok().and_then(|loaded| loaded.config.maintenance.as_ref());
+            if let Some(directory) = directory {
+                let _ = sender.blocking_send(Event::Maintenance(maintenance::first(directory)));
+            }
+            let _ = sender.blocking_send(Event::Loaded(Box::new(loaded)));
+        });
+    }
+
+    fn loaded(&mut self, loaded: Result<Loaded, Report>) {
+        self.loading = false;
+        if std::mem::take(&mut self.reload_again) {
+            self.load();
+        }
+        match loaded {
+            Ok(loaded) => {
+                if let Some(log) = &self.log {
+                    log.set(&loaded.config.log);
+                }
+                journal::report(&loaded.report);
+                self.config = loaded.config;
+                self.probers.set(&self.config.inquiries);
+                self.alerting.reloaded(&self.config);
+                self.monitors.set(&self.config);
+                let held = self.maintenance.set(&self.config);
+                self.inform(Input::Maintenance(held));
+                self.further.want(&self.config.execute);
+                self.inform(Input::Reloaded(self.config.plan.clone()));
+                let services = self.config.plan.services.len();
+                info!(
+                    id = "reloaded",
+                    "configuration in force: {services} services, {} probes",
+                    self.probers.count()
+                );
+            }
+            Err(report) => {
+                journal::report(&report);
+                error!(
+                    id = "reload-refused",
+                    "the new configuration is refused; the running one stays, whole"
+                );
+            }
+        }
+        if !self.loading {
+            self.call_back();
+        }
+    }
+
+    /// Begins to end. A second signal changes nothing: [`STOP`] bounds it all the same.
+    fn stop(&mut self, signal: &'static str, leave: bool) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some((Instant::now() + STOP, signal));
+        self.probers.stop();
+        self.alerting.stopping();
+        self.further.stop(leave);
+        for pool in self.director.pools() {
+            let service = pool.service();
+            if service.policy.clean_stop && !leave {
+                self.reconciler.want(service.key, None);
+            } else {
+                self.reconciler.abandon(&service.key);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping.is_some_and(|(end, _)| self.reconciler.is_idle() || Instant::now() >= end)
+    }
+
+    /// When to look again though nothing happens.
+    fn deadline(&self) -> Instant {
+        let moments = [self.director.deadline(), self.alerting.deadline()];
+        let moment = moments.into_iter().flatten().min().map(|moment| self.started + moment.0);
+        let far = Instant::now() + Duration::from_secs(3600);
+        let stop = self.stopping.map(|(end, _)| end);
+        [moment, self.reconciler.deadline(), stop].into_iter().flatten().min().unwrap_or(far)
+    }
+}

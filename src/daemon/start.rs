@@ -1,0 +1,272 @@
+//! From the flags of `run` to a running daemon, or to one clear message and an exit status.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::queue::say;
+use super::rehearsal::Rehearsal;
+use super::{Daemon, Event, Loader, Setup, journal, logging, reload};
+use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Run};
+use crate::config::diagnostic::Report;
+use crate::config::{self, Extras, Loaded, LogTarget, SystemNames};
+use crate::ipvs::error::{OpenError, ReadError};
+use crate::ipvs::{Kernel, Memory, Netlink, Scope};
+use crate::probe::Tools;
+
+/// Descriptors that are not for probes: log, netlink, runtime, files being read.
+const RESERVED: u64 = 64;
+
+/// Why the daemon did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// No configuration was named, and none stands where it is looked for.
+    NoConfig,
+    /// The configuration is refused.
+    Config(Report),
+    /// IPVS can't be used.
+    Kernel(OpenError),
+    /// The kernel's table can't be read.
+    Table(ReadError),
+    /// The runtime could not be made.
+    Runtime(std::io::Error),
+}
+
+impl StartError {
+    /// The exit status that tells it.
+    pub fn status(&self) -> u8 {
+        match self {
+            StartError::NoConfig | StartError::Config(_) => EXIT_CONFIG,
+            StartError::Kernel(OpenError::NoIpvs) | StartError::Table(ReadError::NoIpvs) => EXIT_NO_IPVS,
+            StartError::Kernel(OpenError::NoRight) | StartError::Table(ReadError::NoRight) => EXIT_NO_RIGHT,
+            StartError::Kernel(_) | StartError::Table(_) | StartError::Runtime(_) => EXIT_FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::NoConfig => {
+                let own = config::OWN;
+                write!(
+                    f,
+                    "no configuration: name one with -c FILE, or put it at {own} or /etc/ha.d/ldirectord.cf"
+                )
+            }
+            StartError::Config(report) => write!(f, "the configuration is refused\n\n{report}"),
+            StartError::Kernel(why) => why.fmt(f),
+            StartError::Table(why) => why.fmt(f),
+            StartError::Runtime(why) => write!(f, "cannot start: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The configuration file: the one named, else lvsentry's own, else the one that ldirectord would take.
+pub fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
+    let own = Path::new(config::OWN);
+    match named {
+        Some(path) => Ok(path.to_owned()),
+        None if own.is_file() => Ok(own.to_owned()),
+        None => config::find("ldirectord.cf").ok_or(StartError::NoConfig),
+    }
+}
+
+/// Runs the daemon until it is stopped.
+pub fn run(flags: &Run) -> Result<(), StartError> {
+    let path = find(flags.config.as_deref())?;
+    let load: Load = if is_real(flags) { load } else { load_rehearsed };
+    let loaded = load(&path).map_err(StartError::Config)?;
+    let kernel = open(flags)?;
+    let guards = logging::start(log_target(flags, &loaded.config.log), &instance(&path));
+    // A rehearsal starts no other daemons.
+    let further = is_real(flags).then(|| OsString::from("ldirectord"));
+    serve(Launch { path, load, loaded, kernel, log: guards.target(), further }, || ())
+}
+
+/// Reads a configuration.
+pub type Load = fn(&Path) -> Result<Loaded, Report>;
+
+fn load(path: &Path) -> Result<Loaded, Report> {
+    config::load(path, &SystemNames::new())
+}
+
+fn load_rehearsed(path: &Path) -> Result<Loaded, Report> {
+    load(path).map(rehearsed)
+}
+
+/// What it takes to run a daemon whose log has begun.
+pub struct Launch {
+    /// The configuration's file, as people know it.
+    pub path: PathBuf,
+    /// Reads it anew.
+    pub load: Load,
+    /// What it says.
+    pub loaded: Loaded,
+    /// The kernel whose table is to be kept.
+    pub kernel: Box<dyn Kernel>,
+    /// Where log lines go, when a new configuration may send them elsewhere.
+    pub log: Option<logging::Target>,
+    /// The name by which we call ourselves for further instances (`execute`); none starts none.
+    pub further: Option<OsString>,
+}
+
+/// Runs a daemon until it is stopped. `ready` is called once, when it listens to signals and has
+/// read the kernel's table.
+pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
+    let Launch { path, load, loaded, kernel, log, further } = launch;
+    // Where the daemon stands in the file system may not change which file it reads.
+    let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+    let watched = absolute.clone();
+    let loader: Loader = Arc::new(move || load(&absolute));
+    journal::report(&loaded.report);
+    let slots = raise_limits();
+    let setup = Setup { config: loaded.config, path, loader, kernel, tools: Tools::new(), slots };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(StartError::Runtime)?;
+    let result = runtime.block_on(async {
+        let daemon = begin(setup)?.with_log(log);
+        tokio::spawn(reload::watch(watched, daemon.sender()));
+        ready();
+        match further {
+            Some(program) => daemon.with_further(program).run().await,
+            None => daemon.run().await,
+        }
+        Ok(())
+    });
+    // A name look-up that hangs holds nobody up: it is left behind.
+    runtime.shutdown_background();
+    result
+}
+
+fn begin(setup: Setup) -> Result<Daemon, StartError> {
+    let plan = &setup.config.plan;
+    let servers = plan.servers();
+    info!(
+        id = "start",
+        "Starting lvsentry {} with pid: {}: {} services, {servers} servers, {} probes",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        plan.services.len(),
+        setup.config.inquiries.len()
+    );
+    let daemon = Daemon::new(setup).map_err(StartError::Table)?;
+    listen(&daemon.sender()).map_err(StartError::Runtime)?;
+    Ok(daemon)
+}
+
+/// Turns signals into events.
+fn listen(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let ends = [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT"), (Signal::SIGQUIT, "QUIT")];
+    let faults = [(Signal::SIGABRT, "ABRT"), (Signal::SIGXCPU, "XCPU"), (Signal::SIGXFSZ, "XFSZ")];
+    for (kind, name) in ends.into_iter().chain(faults) {
+        forward(SignalKind::from_raw(kind as i32), events, move || Event::Stop(name))?;
+    }
+    forward(SignalKind::user_defined1(), events, || Event::Leave("USR1"))?;
+    forward(SignalKind::hangup(), events, || Event::Reload)
+}
+
+fn forward(
+    kind: SignalKind,
+    events: &mpsc::Sender<Event>,
+    event: impl Fn() -> Event + Send + 'static,
+) -> std::io::Result<()> {
+    let mut signals = signal(kind)?;
+    let events = events.clone();
+    tokio::spawn(
+        async move { while signals.recv().await.is_some() && events.send(event()).await.is_ok() {} },
+    );
+    Ok(())
+}
+
+/// The kernel that the flags ask for.
+fn open(flags: &Run) -> Result<Box<dyn Kernel>, StartError> {
+    if flags.no_kernel {
+        return Ok(Box::new(Memory::default()));
+    }
+    if !flags.dry_run {
+        return Ok(Box::new(Netlink::open().map_err(StartError::Kernel)?));
+    }
+    let read = |mut kernel: Netlink| kernel.read(&Scope::All).map_err(StartError::Table);
+    let table = Netlink::open().map_err(StartError::Kernel).and_then(read).unwrap_or_else(|why| {
+        say(format_args!("rehearsing on an empty table, since the kernel's cannot be read: {why}"));
+        Default::default()
+    });
+    Ok(Box::new(Rehearsal::new(table)))
+}
+
+/// Whether it is the kernel's own table that is kept.
+fn is_real(flags: &Run) -> bool {
+    !flags.dry_run && !flags.no_kernel
+}
+
+/// A rehearsal tells nobody and runs nothing around its services; their names stay.
+fn rehearsed(mut loaded: Loaded) -> Loaded {
+    loaded.config.callback = None;
+    for extras in loaded.config.extras.values_mut() {
+        let Extras { name, comment, .. } = extras.as_ref().clone();
+        *extras = Arc::new(Extras { name, comment, ..Extras::default() });
+    }
+    loaded
+}
+
+/// A rehearsal leaves no traces in a log file.
+fn log_target<'a>(flags: &Run, configured: &'a LogTarget) -> Option<&'a LogTarget> {
+    (is_real(flags) || *configured == LogTarget::Stdout).then_some(configured)
+}
+
+/// The name of this instance: that of its file.
+fn instance(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Raises the limit of descriptors as far as it goes. The answer is how many probes may be in
+/// flight at once.
+fn raise_limits() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(hard)
+    });
+    let limit = limit.unwrap_or_else(|why| {
+        warn!(id = "limit", "cannot raise the limit of open files: {why}; assuming 1024");
+        1024
+    });
+    usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX).clamp(16, 1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::diagnostic::Faults;
+    use crate::model::{Family, ServiceKey};
+    use crate::span::Source;
+
+    #[test]
+    fn a_rehearsal_runs_nothing_and_keeps_names() {
+        let extras = Extras {
+            name: Some("shop".into()),
+            fallback_command: Some("/bin/false".into()),
+            ..Extras::default()
+        };
+        let key = ServiceKey::Mark(Family::V4, 7);
+        let callback = Some("/bin/false".into());
+        let config = Config { callback, extras: [(key, Arc::new(extras))].into(), ..Config::default() };
+        let report = Report::new(Source::new("x.cf", Vec::new()), Faults::default());
+        let rehearsed = rehearsed(Loaded { config, report }).config;
+        assert_eq!(rehearsed.callback, None);
+        let want = Extras { name: Some("shop".into()), ..Extras::default() };
+        assert_eq!(*rehearsed.extras[&key], want);
+    }
+}

@@ -1,0 +1,168 @@
+//! What comes into the director, and what people must hear of. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::health::Health;
+use crate::model::{Moment, Plan, ProbeKey, ServiceKey, Weight};
+use crate::outcome::Outcome;
+use crate::span::Place;
+use crate::table::Entry;
+
+/// The servers, by their addresses as configured, that a maintenance file takes out, and the name of
+/// that file.
+pub type Held = BTreeMap<SocketAddr, Arc<str>>;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A probe was answered, or not.
+    Answered(ProbeKey, Outcome),
+    /// A service of ours stands in the kernel, and we meet it there for the first time.
+    Found(ServiceKey, Entry),
+    /// Somebody else gave a destination of ours this weight: the kernel's table differs from what
+    /// it was when we last looked, and no operation of ours lies between.
+    SetByHand(ServiceKey, SocketAddr, Weight),
+    /// These servers, and no others, are in maintenance: wherever they stand, now and after reloads.
+    Maintenance(Held),
+    /// A new configuration is in force.
+    Reloaded(Plan),
+    /// Time has come to what [`super::Director::deadline`] said.
+    Tick,
+}
+
+/// A confirmed change, told once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// A server is up now, or down, after it was not; or its first result came.
+    Changed(Decision),
+    /// A bad result that does not take the server down yet: the how-manyth of how many.
+    Soft(Decision, u32, u32),
+    /// A good result after bad ones, whether they had taken the server down or not.
+    SoftOver(Decision),
+    /// A weight set by hand holds until the server's next transition.
+    ByHand(Decision),
+    /// A maintenance file of this name took a server out.
+    Maintenance(Decision, Arc<str>),
+    /// The file is gone: the server comes back once it has given a good result.
+    MaintenanceOver(Decision),
+    /// No server of the service is up; whether a fallback serves now.
+    AllDown(ServiceKey, Option<SocketAddr>),
+    /// A server of the service is up again after none was.
+    Served(ServiceKey),
+}
+
+impl fmt::Display for Notice {
+    /// One line for people; for failures in a row in ldirectord's words, which log watchers know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Changed(d) => write!(f, "Real server {d}"),
+            Notice::Soft(d, n, of) => {
+                write!(f, "Soft failure real server: {} ({}) failure {n}/{of}", d.server, d.service.id())
+            }
+            Notice::SoftOver(d) => {
+                write!(f, "Resetting soft failure count: {} ({})", d.server, d.service.id())
+            }
+            Notice::ByHand(d) => {
+                write!(f, "Weight of real server {} ({}) was set by hand: ", d.server, d.service)?;
+                let weight = d.weight.unwrap_or(Weight::ZERO);
+                write!(f, "{weight} holds until the server's next transition")
+            }
+            Notice::Maintenance(d, file) => {
+                write!(f, "Real server {} ({}) is in maintenance: file {file}", d.server, d.service)
+            }
+            Notice::MaintenanceOver(d) => {
+                write!(f, "Real server {} ({}) is no longer in maintenance", d.server, d.service)?;
+                let waits = d.rule == Rule::Maintenance;
+                if waits { f.write_str(": it comes back with its next good check") } else { Ok(()) }
+            }
+            Notice::AllDown(key, Some(fallback)) => {
+                write!(f, "No real server of {key} is up: fallback {fallback} serves")
+            }
+            Notice::AllDown(key, None) => write!(f, "No real server of {key} is up, and it has no fallback"),
+            Notice::Served(key) => write!(f, "Real servers of {key} serve again"),
+        }
+    }
+}
+
+/// Why a server's weight is what it is: the rule that decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// It is up: its configured weight.
+    Up,
+    /// It is never checked and counts as up (`checktype=on`): its configured weight.
+    On,
+    /// It is never checked and counts as down (`checktype=off`).
+    Off,
+    /// It was not checked yet, and nobody unverified gets traffic: not in the table.
+    NotChecked,
+    /// It stood in the table when we came and no check has spoken yet: left as it is.
+    Adopted,
+    /// It failed.
+    Failed,
+    /// A maintenance file takes it out, or did so and no check asked since has spoken.
+    Maintenance,
+    /// It is up, and somebody set this weight with a tool of his own.
+    ByHand,
+}
+
+impl Rule {
+    /// Whether the server counts as up by it.
+    pub fn is_up(self) -> bool {
+        matches!(self, Rule::Up | Rule::On | Rule::ByHand)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Up => "up",
+            Rule::On => "not checked, taken for up (checktype=on)",
+            Rule::Off => "not checked, taken for down (checktype=off)",
+            Rule::NotChecked => "not checked yet",
+            Rule::Adopted => "found in the table, not checked yet",
+            Rule::Failed => "failed its check",
+            Rule::Maintenance => "in maintenance",
+            Rule::ByHand => "weight set by hand",
+        })
+    }
+}
+
+/// The decision about one server of one service, with all that it rests on. Logs, status and
+/// explanations are renderings of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The service.
+    pub service: ServiceKey,
+    /// The server, as configured.
+    pub server: SocketAddr,
+    /// Its address in the kernel's table.
+    pub entry: SocketAddr,
+    /// The weight it shall have; none when it shall not be in the table.
+    pub weight: Option<Weight>,
+    /// The rule that says so.
+    pub rule: Rule,
+    /// Its health.
+    pub health: Health,
+    /// Since when it is up, down or unknown.
+    pub since: Moment,
+    /// Its last result, shared with everybody who heard it.
+    pub last: Option<Arc<Outcome>>,
+    /// Where the configuration names it.
+    pub origin: Place,
+}
+
+impl fmt::Display for Decision {
+    /// `10.0.0.1:80 (192.0.2.10:80) is down: connect-refused: … (0.3 ms)`, one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) is {}", self.server, self.service, self.health)?;
+        match (&self.last, self.rule) {
+            (_, Rule::Maintenance) => write!(f, ": {}", self.rule),
+            (_, Rule::ByHand) => write!(f, "; weight {} set by hand", self.weight.unwrap_or(Weight::ZERO)),
+            (Some(outcome), _) => write!(f, ": {outcome}"),
+            (None, rule) => write!(f, ": {rule}"),
+        }
+    }
+}

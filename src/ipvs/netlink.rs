@@ -1,0 +1,394 @@
+//! The conversation with the real kernel: windows of operations, dumps, and what to do when an
+//! answer is lost or the module was loaded anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+
+use super::consts::errno::{EAGAIN, EINTR, ENOBUFS, ENOENT, EPROTONOSUPPORT, ESRCH};
+use super::error::{OpError, OpenError, ReadError};
+use super::socket::Socket;
+use super::wire::{self, Body, Header, Malformed};
+use super::{Kernel, Scope};
+use crate::model::{ServiceKey, Settings};
+use crate::table::{Destination, Entry, Op, Table};
+
+/// The most messages in one send: each answer costs 768 bytes of receive buffer, and 64 of them
+/// fit into any.
+pub(super) const WINDOW: usize = 64;
+/// The most bytes in one send, unless one message has more.
+const WINDOW_BYTES: usize = 16 << 10;
+/// Datagrams of a dump fetched at once: a small list and its end come in two.
+const DUMP_DATAGRAMS: usize = 4;
+/// How often a table that changes while it is read is looked at again.
+const ROUNDS: usize = 3;
+
+/// What carries messages: the socket, or a test's script.
+pub(super) trait Wire: Send {
+    /// Sends messages that lie one after the other.
+    fn send(&mut self, messages: &[u8]) -> io::Result<()>;
+
+    /// Waits for a datagram (a bounded time; `EAGAIN` when none came, `ENOBUFS` when some were
+    /// lost), and fetches it and those that are there already, up to `most`. Without `wait`, only
+    /// what is there.
+    fn receive(&mut self, most: usize, wait: bool) -> io::Result<Vec<&[u8]>>;
+}
+
+type Dial = Box<dyn FnMut() -> io::Result<Box<dyn Wire>> + Send>;
+
+/// The IPVS table of this host's kernel, in the network namespace in which it was opened.
+///
+/// Its calls block, at times for as long as the kernel loads a module: give it a thread of its own.
+pub struct Netlink {
+    wire: Box<dyn Wire>,
+    /// Makes a new wire: after a dump was given up the old one is of no use.
+    dial: Dial,
+    /// The number of the family, which changes when the module is loaded anew.
+    family: u16,
+    /// The next request's number, never 0.
+    seq: u32,
+}
+
+/// A question with one answer.
+enum Question<'a> {
+    Family,
+    Info,
+    Service(&'a ServiceKey),
+    Operation(&'a Op),
+}
+
+impl Question<'_> {
+    fn encode(&self, header: Header) -> Vec<u8> {
+        match self {
+            Question::Family => wire::get_family(header.seq),
+            Question::Info => wire::get_info(header),
+            Question::Service(key) => wire::get_service(header, key),
+            Question::Operation(op) => wire::operation(header, op),
+        }
+    }
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    /// Done (0), or the error's number.
+    Status(i32),
+    /// What was asked for.
+    Entry(Vec<u8>),
+    /// None came, or it was lost.
+    Lost,
+}
+
+impl Netlink {
+    /// Opens the kernel's table, in the calling thread's network namespace. Loads the module
+    /// `ip_vs` where the kernel allows it, and makes sure of the right to use it.
+    pub fn open() -> Result<Netlink, OpenError> {
+        Netlink::over(Box::new(|| Ok(Box::new(Socket::open()?) as Box<dyn Wire>)))
+    }
+
+    fn over(mut dial: Dial) -> Result<Netlink, OpenError> {
+        let wire = dial().map_err(|error| match number(&error) {
+            EPROTONOSUPPORT => OpenError::NoIpvs,
+            number => OpenError::Socket(number),
+        })?;
+        let mut kernel = Netlink { wire, dial, family: 0, seq: 1 };
+        kernel.resolve().map_err(OpenError::from_read)?;
+        kernel.ask(&Question::Info).map_err(OpenError::from_read)?;
+        Ok(kernel)
+    }
+
+    /// Looks the family's number up, and says whether it is another than before.
+    fn resolve(&mut self) -> Result<bool, ReadError> {
+        let family = wire::family(&self.ask(&Question::Family)?)?;
+        let is_new = family != self.family;
+        self.family = family;
+        Ok(is_new)
+    }
+
+    fn ask(&mut self, question: &Question<'_>) -> Result<Vec<u8>, ReadError> {
+        match self.exchange(std::slice::from_ref(question)).pop() {
+            Some(Answer::Entry(payload)) => Ok(payload),
+            Some(Answer::Status(0)) => Err(ReadError::Malformed("a bare acknowledgement")),
+            Some(Answer::Status(number)) => Err(ReadError::of(number)),
+            Some(Answer::Lost) | None => Err(ReadError::Timeout),
+        }
+    }
+
+    // ---- questions with one answer each, in windows ----
+
+    /// Asks all questions, in order; as many answers, in the same order.
+    fn exchange(&mut self, questions: &[Question<'_>]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(questions.len());
+        while let Some(rest) = questions.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            answers.extend(self.window(rest));
+        }
+        answers
+    }
+
+    /// Asks as many of the questions as one send takes, and collects their answers.
+    fn window(&mut self, questions: &[Question<'_>]) -> Vec<Answer> {
+        let first = self.reserve();
+        let mut messages = Vec::new();
+        let mut count = 0;
+        for (question, seq) in questions.iter().take(WINDOW).zip(first..) {
+            let message = question.encode(Header { family: self.family, seq });
+            if count > 0 && messages.len() + message.len() > WINDOW_BYTES {
+                break;
+            }
+            messages.extend(message);
+            count += 1;
+        }
+        let mut answers = vec![Answer::Lost; count];
+        if self.wire.send(&messages).is_ok() {
+            self.collect(first, &mut answers);
+        }
+        answers
+    }
+
+    /// Takes the numbers of one window; the first of them.
+    fn reserve(&mut self) -> u32 {
+        let first = if self.seq > u32::MAX - WINDOW as u32 { 1 } else { self.seq };
+        self.seq = first + WINDOW as u32;
+        first
+    }
+
+    /// Reads until every answer is there, or no more come.
+    fn collect(&mut self, first: u32, answers: &mut [Answer]) {
+        let mut missing = answers.len();
+        // Once answers were lost, those that were not are in the queue: do not wait for the others.
+        let mut wait = true;
+        while missing > 0 {
+            let datagrams = match self.wire.receive(missing, wait) {
+                Ok(datagrams) => datagrams,
+                Err(error) if number(&error) == ENOBUFS && wait => {
+                    wait = false;
+                    continue;
+                }
+                Err(_) => return,
+            };
+            for reply in datagrams.into_iter().flat_map(wire::replies).flatten() {
+                let slot = reply.seq.checked_sub(first).and_then(|place| answers.get_mut(place as usize));
+                let answer = match reply.body {
+                    Body::Status(number) => Answer::Status(number),
+                    Body::Entry(payload) => Answer::Entry(payload.to_vec()),
+                    Body::Done(_) | Body::Noise => continue,
+                };
+                // Another number is a late answer to something that was given up.
+                if let Some(slot) = slot.filter(|slot| **slot == Answer::Lost) {
+                    *slot = answer;
+                    missing -= 1;
+                }
+            }
+        }
+    }
+
+    // ---- dumps ----
+
+    /// Asks for a list and hands over its entries. At a failure the socket is replaced: until a
+    /// dump was read to its end the kernel begins no other on the same socket.
+    fn dump(
+        &mut self,
+        question: impl Fn(Header) -> Vec<u8>,
+        mut each: impl FnMut(&[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), ReadError> {
+        let seq = self.reserve();
+        let message = question(Header { family: self.family, seq });
+        let done = self.read_dump(seq, &message, &mut each);
+        if done.is_err()
+            && let Ok(wire) = (self.dial)()
+        {
+            self.wire = wire;
+        }
+        done
+    }
+
+    fn read_dump(
+        &mut self,
+        seq: u32,
+        message: &[u8],
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), ReadError> {
+        self.wire.send(message).map_err(|error| ReadError::Other(number(&error)))?;
+        loop {
+            let datagrams = self.wire.receive(DUMP_DATAGRAMS, true).map_err(|error| unheard(&error))?;
+            for reply in datagrams.into_iter().flat_map(wire::replies) {
+                let reply = reply?;
+                match reply.body {
+                    _ if reply.seq != seq => {}
+                    Body::Entry(payload) => each(payload)?,
+                    Body::Done(0) => return Ok(()),
+                    Body::Done(number) | Body::Status(number) if number != 0 => {
+                        return Err(ReadError::of(number));
+                    }
+                    Body::Done(_) | Body::Status(_) | Body::Noise => {}
+                }
+            }
+        }
+    }
+
+    fn dump_services(&mut self) -> Result<BTreeMap<ServiceKey, Settings>, ReadError> {
+        let mut services = BTreeMap::new();
+        self.dump(wire::dump_services, |payload| {
+            services.extend(wire::service(payload)?);
+            Ok(())
+        })?;
+        Ok(services)
+    }
+
+    fn dump_destinations(
+        &mut self,
+        key: &ServiceKey,
+    ) -> Result<BTreeMap<SocketAddr, Destination>, ReadError> {
+        let mut destinations = BTreeMap::new();
+        self.dump(
+            |header| wire::dump_destinations(header, key),
+            |payload| {
+                destinations.extend([wire::destination(payload, key.family())?]);
+                Ok(())
+            },
+        )?;
+        Ok(destinations)
+    }
+
+    // ---- tables ----
+
+    fn read_once(&mut self, scope: &Scope) -> Result<Table, ReadError> {
+        match scope {
+            Scope::All => self.read_all(),
+            Scope::Only(keys) => {
+                let services = self.services(keys.iter())?;
+                let mut table = Table::default();
+                self.fill(&mut table, services)?;
+                Ok(table)
+            }
+        }
+    }
+
+    /// Reads the whole table. A dump is no snapshot: while others change the table it may leave
+    /// out services that were there all the time. So the services are listed a second time, and
+    /// what is only in one of the two lists is looked at once more.
+    fn read_all(&mut self) -> Result<Table, ReadError> {
+        let mut table = Table::default();
+        let mut services = self.dump_services()?;
+        for _ in 0..ROUNDS {
+            self.fill(&mut table, services)?;
+            services = self.dump_services()?;
+            let absent: Vec<_> = table.services.keys().filter(|key| !services.contains_key(key)).collect();
+            let present = self.services(absent.into_iter().copied().collect::<Vec<_>>().iter())?;
+            table.services.retain(|key, _| services.contains_key(key) || present.contains_key(key));
+            services.retain(|key, _| !table.services.contains_key(key));
+            if services.is_empty() {
+                break;
+            }
+        }
+        Ok(table)
+    }
+
+    /// Adds services with their destinations to a table. A service that went away meanwhile has
+    /// an empty list, not an error: of empty ones the kernel is asked again.
+    fn fill(&mut self, table: &mut Table, services: BTreeMap<ServiceKey, Settings>) -> Result<(), ReadError> {
+        let mut empty = BTreeSet::new();
+        for (key, settings) in services {
+            let destinations = self.dump_destinations(&key)?;
+            if destinations.is_empty() {
+                empty.insert(key);
+            }
+            table.services.insert(key, Entry { settings, destinations });
+        }
+        let present = self.services(empty.iter())?;
+        table.services.retain(|key, _| !empty.contains(key) || present.contains_key(key));
+        Ok(())
+    }
+
+    /// Those of the services that are there.
+    fn services<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a ServiceKey>,
+    ) -> Result<BTreeMap<ServiceKey, Settings>, ReadError> {
+        let questions: Vec<_> = keys.map(Question::Service).collect();
+        let mut services = BTreeMap::new();
+        for answer in self.exchange(&questions) {
+            match answer {
+                Answer::Entry(payload) => services.extend(wire::service(&payload)?),
+                Answer::Status(0 | ESRCH) => {}
+                Answer::Status(number) => return Err(ReadError::of(number)),
+                Answer::Lost => return Err(ReadError::Lost),
+            }
+        }
+        Ok(services)
+    }
+}
+
+impl Kernel for Netlink {
+    fn read(&mut self, scope: &Scope) -> Result<Table, ReadError> {
+        match self.read_once(scope) {
+            // The family's number is no longer valid: the module may have been loaded anew.
+            Err(ReadError::NoIpvs) if self.resolve()? => self.read_once(scope),
+            read => read,
+        }
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
+        let mut results = vec![Err(OpError::Invalid(0)); ops.len()];
+        let sendable: Vec<usize> = (0..ops.len()).filter(|&i| wire::is_sendable(&ops[i])).collect();
+        let unknown = self.carry_out(ops, &sendable, &mut results);
+        if unknown.is_empty() {
+            return results;
+        }
+        match self.resolve() {
+            // The module was loaded anew: nothing of these was looked at.
+            Ok(true) => drop(self.carry_out(ops, &unknown, &mut results)),
+            Ok(false) => {}
+            Err(ReadError::NoIpvs) => {
+                for i in unknown {
+                    results[i] = Err(OpError::NoIpvs);
+                }
+            }
+            // What the kernel said of each operation stands.
+            Err(_) => {}
+        }
+        results
+    }
+}
+
+impl Netlink {
+    /// Carries out those of the operations that `places` names, writes down how each went, and
+    /// returns the places of those for which the kernel did not find something (`ENOENT`).
+    fn carry_out(&mut self, ops: &[Op], places: &[usize], results: &mut [Result<(), OpError>]) -> Vec<usize> {
+        let questions: Vec<_> = places.iter().map(|&i| Question::Operation(&ops[i])).collect();
+        let mut unknown = Vec::new();
+        for (answer, &i) in self.exchange(&questions).into_iter().zip(places) {
+            if answer == Answer::Status(ENOENT) {
+                unknown.push(i);
+            }
+            results[i] = match answer {
+                Answer::Status(0) => Ok(()),
+                Answer::Status(number) => Err(OpError::of(number, &ops[i])),
+                Answer::Entry(_) | Answer::Lost => Err(OpError::Unknown),
+            };
+        }
+        unknown
+    }
+}
+
+impl From<Malformed> for ReadError {
+    fn from(Malformed(what): Malformed) -> ReadError {
+        ReadError::Malformed(what)
+    }
+}
+
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(EINTR)
+}
+
+/// Why a datagram of a dump could not be had.
+fn unheard(error: &io::Error) -> ReadError {
+    match number(error) {
+        EAGAIN => ReadError::Timeout,
+        _ => ReadError::Lost,
+    }
+}
+
+#[cfg(test)]
+#[path = "netlink_tests.rs"]
+mod tests;

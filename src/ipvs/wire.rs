@@ -1,0 +1,446 @@
+//! Bytes ↔ table: what the kernel is sent, and what it answers. Pure.
+//!
+//! Numbers are in host byte order save ports, addresses and the IPv4 netmask, which are in network
+//! order. Answers are read by attribute number, never by place; unknown attributes are skipped.
+
+use std::io::Cursor;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use neli::consts::genl::{Cmd, CtrlAttr, CtrlCmd, NlAttrType};
+use neli::consts::nl::NlmF;
+use neli::genl::{AttrType, GenlAttrHandle, Genlmsghdr, GenlmsghdrBuilder, Nlattr, NlattrBuilder};
+use neli::nl::{NlPayload, NlmsghdrBuilder};
+use neli::types::{Buffer, GenlBuffer};
+use neli::{FromBytes, FromBytesWithInput, Size, ToBytes, TypeSize};
+
+use super::consts::*;
+use crate::model::{Family, Forward, Persistence, Protocol, ServiceKey, Settings, Weight};
+use crate::table::{Destination, Op};
+
+/// An answer that is not of the protocol: what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// What every message of ours begins with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    /// The number of the family `IPVS`, given out when the module is loaded.
+    pub(super) family: u16,
+    /// The number by which the answer is known; not 0.
+    pub(super) seq: u32,
+}
+
+// ---- what is sent ----
+
+/// Whether an operation can be put into bytes at all: a name that is too long or holds a NUL would
+/// be cut or refused, so it is not sent.
+pub(super) fn is_sendable(op: &Op) -> bool {
+    let name_is_good =
+        |name: &str| (1..=IP_VS_SCHEDNAME_MAXLEN).contains(&name.len()) && !name.contains('\0');
+    match op {
+        Op::NewService(_, settings) | Op::SetService(_, settings) => {
+            name_is_good(&settings.scheduler) && settings.engine.as_deref().is_none_or(name_is_good)
+        }
+        _ => true,
+    }
+}
+
+/// An operation as a message that asks for an acknowledgement. It must be [`is_sendable`].
+pub(super) fn operation(header: Header, op: &Op) -> Vec<u8> {
+    let (command, attributes) = match op {
+        Op::NewService(key, settings) => (IpvsCmd::NewService, vec![full_service(key, settings)]),
+        Op::SetService(key, settings) => (IpvsCmd::SetService, vec![full_service(key, settings)]),
+        Op::DelService(key) => (IpvsCmd::DelService, vec![key_of(key)]),
+        Op::NewDestination(key, at, d) => (IpvsCmd::NewDest, vec![key_of(key), full_destination(at, d)]),
+        Op::SetDestination(key, at, d) => (IpvsCmd::SetDest, vec![key_of(key), full_destination(at, d)]),
+        Op::DelDestination(key, at) => {
+            (IpvsCmd::DelDest, vec![key_of(key), nest(CmdAttr::Dest, destination_key(at))])
+        }
+    };
+    message(header, NlmF::REQUEST | NlmF::ACK, command, IPVS_GENL_VERSION, attributes)
+}
+
+/// Asks for one service; answered by it or by an error.
+pub(super) fn get_service(header: Header, key: &ServiceKey) -> Vec<u8> {
+    message(header, NlmF::REQUEST, IpvsCmd::GetService, IPVS_GENL_VERSION, vec![key_of(key)])
+}
+
+/// Asks for all services.
+pub(super) fn dump_services(header: Header) -> Vec<u8> {
+    let none: Vec<Nlattr<CmdAttr, Buffer>> = Vec::new();
+    message(header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetService, IPVS_GENL_VERSION, none)
+}
+
+/// Asks for all destinations of a service.
+pub(super) fn dump_destinations(header: Header, key: &ServiceKey) -> Vec<u8> {
+    message(header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetDest, IPVS_GENL_VERSION, vec![key_of(key)])
+}
+
+/// Asks for the version of IPVS: the cheapest question that needs the right to ask.
+pub(super) fn get_info(header: Header) -> Vec<u8> {
+    let none: Vec<Nlattr<CmdAttr, Buffer>> = Vec::new();
+    message(header, NlmF::REQUEST, IpvsCmd::GetInfo, IPVS_GENL_VERSION, none)
+}
+
+/// Asks the controller for the number of the family `IPVS`. This loads the module where it can.
+pub(super) fn get_family(seq: u32) -> Vec<u8> {
+    let name = vec![attribute(CtrlAttr::FamilyName, IPVS_GENL_NAME)];
+    message(Header { family: GENL_ID_CTRL, seq }, NlmF::REQUEST, CtrlCmd::Getfamily, 1, name)
+}
+
+fn full_service(key: &ServiceKey, settings: &Settings) -> Nlattr<CmdAttr, Buffer> {
+    let (seconds, netmask) = match (settings.persistence, key.family()) {
+        (Some(p), Family::V4) => (p.seconds, p.netmask.to_be_bytes()),
+        (Some(p), Family::V6) => (p.seconds, p.netmask.to_ne_bytes()),
+        (None, Family::V4) => (0, u32::MAX.to_be_bytes()),
+        (None, Family::V6) => (0, 128u32.to_ne_bytes()),
+    };
+    let mut attributes = service_key(key);
+    attributes.push(attribute(SvcAttr::SchedName, settings.scheduler.as_str()));
+    attributes.push(attribute(SvcAttr::Flags, flags(settings)));
+    attributes.push(attribute(SvcAttr::Timeout, seconds));
+    attributes.push(attribute(SvcAttr::Netmask, netmask));
+    if let Some(engine) = &settings.engine {
+        attributes.push(attribute(SvcAttr::PeName, engine.as_str()));
+    }
+    nest(CmdAttr::Service, attributes)
+}
+
+/// The flags, then the mask of those that are to be set or cleared: all.
+fn flags(settings: &Settings) -> [u8; 8] {
+    let mut flags = settings.flags & IP_VS_SVC_F_SCHED;
+    if settings.persistence.is_some() {
+        flags |= IP_VS_SVC_F_PERSISTENT;
+    }
+    if settings.one_packet {
+        flags |= IP_VS_SVC_F_ONEPACKET;
+    }
+    let mut bytes = [0xff; 8];
+    bytes[..4].copy_from_slice(&flags.to_ne_bytes());
+    bytes
+}
+
+fn key_of(key: &ServiceKey) -> Nlattr<CmdAttr, Buffer> {
+    nest(CmdAttr::Service, service_key(key))
+}
+
+fn service_key(key: &ServiceKey) -> Vec<Nlattr<SvcAttr, Buffer>> {
+    let mut attributes = vec![attribute(SvcAttr::Af, family_number(key.family()))];
+    match key {
+        ServiceKey::Address(protocol, at) => {
+            attributes.push(attribute(SvcAttr::Protocol, protocol_number(*protocol)));
+            attributes.push(attribute(SvcAttr::Addr, address_bytes(at.ip())));
+            attributes.push(attribute(SvcAttr::Port, at.port().to_be_bytes()));
+        }
+        ServiceKey::Mark(_, mark) => attributes.push(attribute(SvcAttr::Fwmark, *mark)),
+    }
+    attributes
+}
+
+fn full_destination(at: &SocketAddr, destination: &Destination) -> Nlattr<CmdAttr, Buffer> {
+    let (method, tunnel) = match destination.forward {
+        Forward::Masq => (IP_VS_CONN_F_MASQ, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
+        Forward::Gate => (IP_VS_CONN_F_DROUTE, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
+        Forward::Ipip => (IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
+        Forward::Other(method, tunnel) => (method, tunnel),
+    };
+    let mut attributes = destination_key(at);
+    attributes.push(attribute(DestAttr::FwdMethod, method));
+    attributes.push(attribute(DestAttr::Weight, destination.weight.get()));
+    attributes.push(attribute(DestAttr::UThresh, destination.upper));
+    attributes.push(attribute(DestAttr::LThresh, destination.lower));
+    attributes.push(attribute(DestAttr::TunType, tunnel));
+    nest(CmdAttr::Dest, attributes)
+}
+
+fn destination_key(at: &SocketAddr) -> Vec<Nlattr<DestAttr, Buffer>> {
+    vec![
+        attribute(DestAttr::AddrFamily, family_number(Family::of(at.ip()))),
+        attribute(DestAttr::Addr, address_bytes(at.ip())),
+        attribute(DestAttr::Port, at.port().to_be_bytes()),
+    ]
+}
+
+fn family_number(family: Family) -> u16 {
+    match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    }
+}
+
+fn protocol_number(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Tcp => IPPROTO_TCP,
+        Protocol::Udp => IPPROTO_UDP,
+        Protocol::Sctp => IPPROTO_SCTP,
+    }
+}
+
+/// An address as the kernel's union holds it: 16 bytes, IPv4 in the first four.
+fn address_bytes(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V6(ip) => ip.octets(),
+        IpAddr::V4(ip) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&ip.octets());
+            bytes
+        }
+    }
+}
+
+fn nest<T: NlAttrType>(number: CmdAttr, attributes: Vec<Nlattr<T, Buffer>>) -> Nlattr<CmdAttr, Buffer> {
+    typed(AttrType::from(u16::from(number) | NLA_F_NESTED), GenlBuffer::from_iter(attributes))
+}
+
+fn attribute<T: NlAttrType, P: Size + ToBytes>(number: T, payload: P) -> Nlattr<T, Buffer> {
+    typed(AttrType::from(number.into()), payload)
+}
+
+fn typed<T: NlAttrType, P: Size + ToBytes>(kind: AttrType<T>, payload: P) -> Nlattr<T, Buffer> {
+    // The builder only fails for a field left out or a payload that cannot be written to memory.
+    #[allow(clippy::expect_used)]
+    NlattrBuilder::default().nla_type(kind).nla_payload(payload).build().expect("all fields are given")
+}
+
+fn message<C, T>(
+    header: Header,
+    flags: NlmF,
+    command: C,
+    version: u8,
+    attributes: Vec<Nlattr<T, Buffer>>,
+) -> Vec<u8>
+where
+    C: Cmd + TypeSize,
+    T: NlAttrType,
+{
+    let body = GenlmsghdrBuilder::<C, T>::default()
+        .cmd(command)
+        .version(version)
+        .attrs(GenlBuffer::from_iter(attributes))
+        .build();
+    // The builders only fail for a field left out, and a vector takes all that is written to it.
+    #[allow(clippy::expect_used)]
+    let message = NlmsghdrBuilder::default()
+        .nl_type(header.family)
+        .nl_flags(flags)
+        .nl_seq(header.seq)
+        .nl_payload(NlPayload::Payload(body.expect("all fields are given")))
+        .build()
+        .expect("all fields are given");
+    let mut bytes = Cursor::new(Vec::with_capacity(256));
+    #[allow(clippy::expect_used)]
+    message.to_bytes(&mut bytes).expect("a vector takes all that is written to it");
+    bytes.into_inner()
+}
+
+// ---- what is answered ----
+
+/// One message of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reply<'a> {
+    /// The number of the request that it answers.
+    pub(super) seq: u32,
+    /// What it says.
+    pub(super) body: Body<'a>,
+}
+
+/// What a message says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Body<'a> {
+    /// The request succeeded (0) or failed with this error number.
+    Status(i32),
+    /// The end of a dump, whole (0) or broken off with this error number.
+    Done(i32),
+    /// One entry; see [`service`], [`destination`], [`family`].
+    Entry(&'a [u8]),
+    /// Netlink's own, without meaning for us.
+    Noise,
+}
+
+/// The messages of a datagram.
+///
+/// The outer headers are read here and not by neli, which takes their lengths on trust.
+pub(super) fn replies(datagram: &[u8]) -> Replies<'_> {
+    Replies { rest: datagram }
+}
+
+/// See [`replies`].
+pub(super) struct Replies<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Replies<'a> {
+    type Item = Result<Reply<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let rest = std::mem::take(&mut self.rest);
+        let Some((reply, tail)) = split(rest) else {
+            return Some(Err(Malformed("a message's length does not fit its datagram")));
+        };
+        self.rest = tail;
+        Some(reply)
+    }
+}
+
+/// The first message of `bytes`, and what comes after it; none when its length is wrong.
+fn split(bytes: &[u8]) -> Option<(Result<Reply<'_>, Malformed>, &[u8])> {
+    let length = number(bytes.get(..4)?)? as usize;
+    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let seq = number(bytes.get(8..12)?)?;
+    let payload = bytes.get(16..length)?;
+    let tail = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some((body(kind, payload).map(|body| Reply { seq, body }), tail))
+}
+
+fn body(kind: u16, payload: &[u8]) -> Result<Body<'_>, Malformed> {
+    let status = || payload.get(..4).and_then(number).map(|n| (n as i32).saturating_neg());
+    match kind {
+        NLMSG_ERROR => status().map(Body::Status).ok_or(Malformed("an error without its number")),
+        // Old kernels send no number with it.
+        NLMSG_DONE => Ok(Body::Done(status().unwrap_or(0))),
+        NLMSG_MIN_TYPE.. => Ok(Body::Entry(payload)),
+        _ => Ok(Body::Noise),
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+/// The number of the family, from the controller's answer.
+pub(super) fn family(payload: &[u8]) -> Result<u16, Malformed> {
+    let message = parse::<CtrlCmd, CtrlAttr>(payload)?;
+    let attributes = message.attrs().get_attr_handle();
+    attributes.get_attr_payload_as(CtrlAttr::FamilyId).map_err(|_| Malformed("a family without its number"))
+}
+
+/// A service; none when it is of a protocol that we have no name for.
+pub(super) fn service(payload: &[u8]) -> Result<Option<(ServiceKey, Settings)>, Malformed> {
+    let message = parse::<IpvsCmd, CmdAttr>(payload)?;
+    let outer = message.attrs().get_attr_handle();
+    let service = outer
+        .get_nested_attributes::<SvcAttr>(CmdAttr::Service)
+        .map_err(|_| Malformed("a service without its attributes"))?;
+    let Some(key) = decode_key(&service)? else { return Ok(None) };
+    Ok(Some((key, decode_settings(&service, key.family())?)))
+}
+
+fn decode_key(service: &GenlAttrHandle<'_, SvcAttr>) -> Result<Option<ServiceKey>, Malformed> {
+    let family = decode_family(value(service, SvcAttr::Af).ok_or(Malformed("a service without family"))?)?;
+    if let Some(mark) = value(service, SvcAttr::Fwmark) {
+        return Ok(Some(ServiceKey::Mark(family, mark)));
+    }
+    let protocol: u16 = value(service, SvcAttr::Protocol).ok_or(Malformed("a service without protocol"))?;
+    let protocol = match protocol {
+        IPPROTO_TCP => Protocol::Tcp,
+        IPPROTO_UDP => Protocol::Udp,
+        IPPROTO_SCTP => Protocol::Sctp,
+        _ => return Ok(None),
+    };
+    let ip = bytes(service, SvcAttr::Addr).and_then(|bytes| decode_address(family, bytes));
+    let port = value(service, SvcAttr::Port).map(u16::from_be_bytes);
+    let (Some(ip), Some(port)) = (ip, port) else { return Err(Malformed("a service without its address")) };
+    Ok(Some(ServiceKey::Address(protocol, SocketAddr::new(ip, port))))
+}
+
+fn decode_settings(service: &GenlAttrHandle<'_, SvcAttr>, family: Family) -> Result<Settings, Malformed> {
+    let flags: u32 = value(service, SvcAttr::Flags).ok_or(Malformed("a service without flags"))?;
+    let netmask = value(service, SvcAttr::Netmask).map(|mask: [u8; 4]| match family {
+        Family::V4 => u32::from_be_bytes(mask),
+        Family::V6 => u32::from_ne_bytes(mask),
+    });
+    let persistence = match (flags & IP_VS_SVC_F_PERSISTENT, value(service, SvcAttr::Timeout), netmask) {
+        (0, ..) => None,
+        (_, Some(seconds), Some(netmask)) => Some(Persistence { seconds, netmask }),
+        _ => return Err(Malformed("a persistent service without timeout or netmask")),
+    };
+    Ok(Settings {
+        // A service without a scheduler carries the word `none` or nothing.
+        scheduler: text(service, SvcAttr::SchedName).unwrap_or_else(|| "none".into()),
+        flags: flags & IP_VS_SVC_F_SCHED,
+        one_packet: flags & IP_VS_SVC_F_ONEPACKET != 0,
+        persistence,
+        engine: text(service, SvcAttr::PeName),
+    })
+}
+
+/// A destination of a service of that family (which old kernels do not repeat).
+pub(super) fn destination(payload: &[u8], service: Family) -> Result<(SocketAddr, Destination), Malformed> {
+    let message = parse::<IpvsCmd, CmdAttr>(payload)?;
+    let outer = message.attrs().get_attr_handle();
+    let destination = outer
+        .get_nested_attributes::<DestAttr>(CmdAttr::Dest)
+        .map_err(|_| Malformed("a destination without its attributes"))?;
+    let family = value(&destination, DestAttr::AddrFamily).map_or(Ok(service), decode_family)?;
+    let ip = bytes(&destination, DestAttr::Addr).and_then(|bytes| decode_address(family, bytes));
+    let port = value(&destination, DestAttr::Port).map(u16::from_be_bytes);
+    let (Some(ip), Some(port)) = (ip, port) else {
+        return Err(Malformed("a destination without its address"));
+    };
+    Ok((SocketAddr::new(ip, port), decode_destination(&destination)?))
+}
+
+fn decode_destination(destination: &GenlAttrHandle<'_, DestAttr>) -> Result<Destination, Malformed> {
+    let method: u32 = value(destination, DestAttr::FwdMethod)
+        .ok_or(Malformed("a destination without forwarding method"))?;
+    let weight: u32 =
+        value(destination, DestAttr::Weight).ok_or(Malformed("a destination without weight"))?;
+    let tunnel: u8 = value(destination, DestAttr::TunType).unwrap_or(IP_VS_CONN_F_TUNNEL_TYPE_IPIP);
+    Ok(Destination {
+        forward: match (method & IP_VS_CONN_F_FWD_MASK, tunnel) {
+            (IP_VS_CONN_F_MASQ, _) => Forward::Masq,
+            (IP_VS_CONN_F_DROUTE, _) => Forward::Gate,
+            (IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_IPIP) => Forward::Ipip,
+            (method, tunnel) => Forward::Other(method, tunnel),
+        },
+        weight: Weight::new(weight).ok_or(Malformed("a destination with a negative weight"))?,
+        upper: value(destination, DestAttr::UThresh).unwrap_or(0),
+        lower: value(destination, DestAttr::LThresh).unwrap_or(0),
+    })
+}
+
+fn decode_family(number: u16) -> Result<Family, Malformed> {
+    match number {
+        AF_INET => Ok(Family::V4),
+        AF_INET6 => Ok(Family::V6),
+        _ => Err(Malformed("an unknown address family")),
+    }
+}
+
+fn decode_address(family: Family, bytes: &[u8]) -> Option<IpAddr> {
+    match family {
+        Family::V4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(..4)?).ok()?).into()),
+        Family::V6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.get(..16)?).ok()?).into()),
+    }
+}
+
+fn parse<C, T>(payload: &[u8]) -> Result<Genlmsghdr<C, T>, Malformed>
+where
+    C: Cmd + TypeSize,
+    T: NlAttrType,
+{
+    Genlmsghdr::from_bytes_with_input(&mut Cursor::new(payload), payload.len())
+        .map_err(|_| Malformed("a message's attributes do not fit it"))
+}
+
+/// An attribute's value; none when it is missing or too short.
+fn value<T: NlAttrType, R: FromBytes>(attributes: &GenlAttrHandle<'_, T>, number: T) -> Option<R> {
+    attributes.get_attr_payload_as(number).ok()
+}
+
+fn bytes<'a, T: NlAttrType>(attributes: &'a GenlAttrHandle<'_, T>, number: T) -> Option<&'a [u8]> {
+    attributes.get_attribute(number).map(|attribute| attribute.nla_payload().as_ref())
+}
+
+/// A text without its NUL; none when it is missing or empty.
+fn text<T: NlAttrType>(attributes: &GenlAttrHandle<'_, T>, number: T) -> Option<String> {
+    let bytes = bytes(attributes, number)?.split(|&b| b == 0).next()?;
+    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+//! What a probe saw: an [`Outcome`], and when it is bad, a [`Failure`] with a stable short code. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How far an exchange had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Looking up a name.
+    Resolve,
+    /// Making the connection, or sending an echo request.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// Sending the request.
+    Send,
+    /// Waiting for the answer or reading it.
+    Receive,
+    /// Comparing the answer with what is expected.
+    Match,
+    /// Running a check command.
+    Run,
+}
+
+impl Phase {
+    /// The first half of a failure's code.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Resolve => "resolve",
+            Phase::Connect => "connect",
+            Phase::Tls => "tls",
+            Phase::Send => "send",
+            Phase::Receive => "receive",
+            Phase::Match => "match",
+            Phase::Run => "run",
+        }
+    }
+}
+
+/// What went wrong, without its particulars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The deadline passed.
+    Timeout,
+    /// The other side refused.
+    Refused,
+    /// No way to the other side.
+    Unreachable,
+    /// The other side reset the connection.
+    Reset,
+    /// The other side closed the connection too early.
+    Closed,
+    /// The answer is not of the protocol.
+    Protocol,
+    /// The answer's status is not a good one.
+    Status,
+    /// The answer does not hold what is expected.
+    Mismatch,
+    /// The answer is larger than we read.
+    TooLarge,
+    /// The pattern needs more steps on this answer than we allow.
+    TooComplex,
+    /// The certificate is not trusted.
+    Certificate,
+    /// The command ended with a status other than 0.
+    Exit,
+    /// The command was ended by a signal.
+    Signal,
+    /// The command could not be started.
+    NotRun,
+    /// This host could not do its part (descriptors, ports, memory, rights): no evidence against
+    /// the server.
+    Local,
+    /// Any other fault.
+    Other,
+}
+
+impl Reason {
+    /// The second half of a failure's code.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Timeout => "timeout",
+            Reason::Refused => "refused",
+            Reason::Unreachable => "unreachable",
+            Reason::Reset => "reset",
+            Reason::Closed => "closed",
+            Reason::Protocol => "protocol",
+            Reason::Status => "status",
+            Reason::Mismatch => "mismatch",
+            Reason::TooLarge => "too-large",
+            Reason::TooComplex => "too-complex",
+            Reason::Certificate => "certificate",
+            Reason::Exit => "exit",
+            Reason::Signal => "signal",
+            Reason::NotRun => "not-run",
+            Reason::Local => "local",
+            Reason::Other => "other",
+        }
+    }
+}
+
+/// Why a probe says that a server is bad.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// How far the exchange had come.
+    pub phase: Phase,
+    /// What went wrong.
+    pub reason: Reason,
+    /// Particulars for people: one line, bounded, never a secret.
+    pub detail: String,
+}
+
+impl Failure {
+    /// Longest detail that is kept, in characters.
+    pub const DETAIL: usize = 200;
+
+    /// A failure; `detail` is cut to [`Failure::DETAIL`] characters and control characters in it
+    /// are replaced, since much of it comes from the server.
+    pub fn new(phase: Phase, reason: Reason, detail: impl fmt::Display) -> Failure {
+        let detail = detail.to_string();
+        let detail = detail.chars().take(Failure::DETAIL);
+        let detail = detail.map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Failure { phase, reason, detail }
+    }
+
+    /// The stable short code: `connect-refused`, `receive-timeout`, `match-mismatch` …
+    pub fn code(&self) -> String {
+        format!("{}-{}", self.phase.name(), self.reason.name())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}: {}", self.phase.name(), self.reason.name(), self.detail)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The result of asking once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was seen: a short description of the good answer, or why it is bad.
+    pub result: Result<String, Failure>,
+    /// How long the exchange took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Whether the server is well.
+    pub fn is_good(&self) -> bool {
+        self.result.is_ok()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.took.as_secs_f64() * 1e3;
+        match &self.result {
+            Ok(seen) => write!(f, "{seen} ({ms:.1} ms)"),
+            Err(failure) => write!(f, "{failure} ({ms:.1} ms)"),
+        }
+    }
+}

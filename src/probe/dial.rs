@@ -1,0 +1,147 @@
+//! Connecting, in the clear or over TLS; what an error of a socket means; and the stopwatch.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::time::Instant;
+
+use super::Call;
+use super::lenient::Lenient;
+use super::tls::Manner;
+use crate::outcome::{Failure, Phase, Reason};
+
+/// A connection, in the clear or not.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connects over TCP and, where a manner is given, shakes hands over TLS.
+pub async fn open(to: SocketAddr, tls: Option<&Manner>, call: &Call) -> Result<Box<dyn Stream>, Failure> {
+    call.enter(Phase::Connect);
+    let stream = tcp(to).await?;
+    match tls {
+        Some(manner) => secure(stream, to, manner, call).await,
+        None => Ok(Box::new(stream)),
+    }
+}
+
+/// Shakes hands over TLS with the server `to`, which is at the other end of the stream.
+pub async fn secure(
+    stream: TcpStream,
+    to: SocketAddr,
+    manner: &Manner,
+    call: &Call,
+) -> Result<Box<dyn Stream>, Failure> {
+    call.enter(Phase::Tls);
+    let stream = call.tools().trust.connect(stream, to, manner).await?;
+    Ok(Box::new(Lenient(stream)))
+}
+
+/// Measures how long an exchange takes: the one clock read outside the daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts one.
+    pub fn start() -> Stopwatch {
+        #[allow(clippy::disallowed_methods)] // the one clock outside of daemon
+        Stopwatch(Instant::now())
+    }
+
+    /// The time since its start.
+    pub fn read(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Connects over TCP. The caller has entered [`Phase::Connect`].
+pub async fn tcp(to: SocketAddr) -> Result<TcpStream, Failure> {
+    connect(to).await.map_err(|error| fault(Phase::Connect, to, &error))
+}
+
+async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // With Nagle's algorithm a TLS 1.2 handshake waits 40 ms for a delayed acknowledgement.
+    socket.set_nodelay(true)?;
+    socket.connect(to).await
+}
+
+/// A UDP socket for one peer: it hears of nobody else, and of ICMP errors (RFC 1122 section 4.1.3.3).
+/// The caller has entered [`Phase::Connect`].
+pub async fn udp(to: SocketAddr) -> Result<UdpSocket, Failure> {
+    let own = if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let connected = async {
+        let socket = UdpSocket::bind((own, 0)).await?;
+        socket.connect(to).await?;
+        Ok(socket)
+    };
+    connected.await.map_err(|error| fault(Phase::Connect, to, &error))
+}
+
+/// What an error of the system means for the check of `whom`.
+pub fn fault(phase: Phase, whom: impl std::fmt::Display, error: &io::Error) -> Failure {
+    let what = match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
+    };
+    Failure::new(phase, reason(error), format!("{whom}: {what}"))
+}
+
+fn reason(error: &io::Error) -> Reason {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ECONNREFUSED) => Reason::Refused,
+        Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN) => {
+            Reason::Unreachable
+        }
+        Some(Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE) => Reason::Reset,
+        Some(Errno::ETIMEDOUT) => Reason::Timeout,
+        Some(
+            Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::EADDRNOTAVAIL
+            | Errno::EADDRINUSE
+            | Errno::EAGAIN
+            | Errno::ENOBUFS
+            | Errno::ENOMEM
+            | Errno::EPERM
+            | Errno::EACCES
+            | Errno::EAFNOSUPPORT,
+        ) => Reason::Local,
+        Some(_) => Reason::Other,
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Reason::Closed,
+        None => Reason::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_this_host_is_told_apart_from_one_of_the_server() {
+        for (errno, reason) in [
+            (Errno::ECONNREFUSED, Reason::Refused),
+            (Errno::EHOSTUNREACH, Reason::Unreachable),
+            (Errno::ENETUNREACH, Reason::Unreachable),
+            (Errno::ECONNRESET, Reason::Reset),
+            (Errno::EMFILE, Reason::Local),
+            (Errno::EADDRNOTAVAIL, Reason::Local),
+            (Errno::ENOBUFS, Reason::Local),
+            (Errno::EPERM, Reason::Local),
+            (Errno::EIO, Reason::Other),
+        ] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            assert_eq!(fault(Phase::Connect, "10.0.0.1:80", &error).reason, reason, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_fault_says_whom_it_is_about_in_lower_case() {
+        let error = io::Error::from_raw_os_error(Errno::ECONNREFUSED as i32);
+        let failure = fault(Phase::Connect, "10.0.0.1:80", &error);
+        assert_eq!(failure.to_string(), "connect-refused: 10.0.0.1:80: connection refused");
+    }
+}

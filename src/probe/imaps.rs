@@ -1,0 +1,20 @@
+//! `imaps`: as `imap`, over TLS from the first byte (RFC 8314). The certificate's chain is checked, its
+//! name is not ([`super::tls`]).
+
+use super::options::Options;
+use super::tls::Manner;
+use super::{Check, Kind, Target, imap};
+use crate::span::Fault;
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    name: "imaps",
+    doc: "as imap over TLS; the certificate is trusted",
+    port: Some(993),
+    options: &["login", "passwd", "virtualhost", "verify"],
+    make,
+};
+
+fn make(target: &Target, options: &mut Options) -> Result<Check, Fault> {
+    imap::make(Some(Manner::take(options)?), target, options)
+}

@@ -1,0 +1,252 @@
+//! One HTTP exchange: connect, ask, follow redirects, read the answer with limits, judge it.
+//!
+//! Each hop has a connection of its own. hyper's connection is polled beside the reading and never
+//! spawned, so that dropping the future at the deadline ends all of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
+use hyper::header::{CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+
+use super::receive::Receive;
+use super::tls::{Manner, Verify};
+use super::url::{Host, Url};
+use super::{Call, dial, tunnel};
+use crate::outcome::{Failure, Phase, Reason};
+
+/// What we call ourselves.
+pub(super) const AGENT: &str = concat!("lvsentry/", env!("CARGO_PKG_VERSION"));
+/// As much of a body as is read, in bytes.
+pub const BODY: usize = 1 << 20;
+/// As much of an answer's header as is read, in bytes.
+pub const HEADER: usize = 64 * 1024;
+/// Lines that an answer's header may have.
+const LINES: usize = 256;
+/// Redirects that are followed, as in ldirectord.
+const REDIRECTS: usize = 7;
+
+/// A request and what makes its answer a good one.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// GET or HEAD.
+    pub method: Method,
+    /// Whom and what to ask.
+    pub url: Url,
+    /// The Host header of the first request.
+    pub host: HeaderValue,
+    /// The name in the first request's TLS handshake (SNI).
+    pub name: Option<String>,
+    /// How much of a certificate is checked.
+    pub verify: Verify,
+    /// What the body must hold.
+    pub receive: Receive,
+    /// The proxy that everything is asked through, if there is one.
+    pub proxy: Option<SocketAddr>,
+}
+
+/// What one hop led to.
+enum Hop {
+    Good(String),
+    Redirect(Url),
+}
+
+impl Inquiry {
+    /// Asks, and says what the status line of the good answer was.
+    pub async fn ask(&self, call: &Call) -> Result<String, Failure> {
+        let mut url = self.url.clone();
+        let mut host = self.host.clone();
+        let mut name = self.name.clone();
+        let mut left = REDIRECTS;
+        loop {
+            match self.hop(&url, host, name, left > 0, call).await? {
+                Hop::Good(seen) => return Ok(seen),
+                Hop::Redirect(next) => {
+                    left -= 1;
+                    // Cannot fail: an authority that could be read holds no control characters.
+                    host = HeaderValue::from_str(&next.authority).map_err(other)?;
+                    name = next.host.name();
+                    url = next;
+                }
+            }
+        }
+    }
+
+    async fn hop(
+        &self,
+        url: &Url,
+        host: HeaderValue,
+        name: Option<String>,
+        follow: bool,
+        call: &Call,
+    ) -> Result<Hop, Failure> {
+        let manner = url.tls.then_some(Manner { name, verify: self.verify });
+        let (stream, form) = match (self.proxy, &manner) {
+            (None, _) => {
+                (dial::open(resolve(url, call).await?, manner.as_ref(), call).await?, url.path.clone())
+            }
+            (Some(proxy), None) => (dial::open(proxy, None, call).await?, url.to_string()),
+            (Some(proxy), Some(manner)) => (tunnel::open(proxy, url, manner, call).await?, url.path.clone()),
+        };
+        let request = Request::builder()
+            .method(&self.method)
+            .uri(form)
+            .header(HOST, host)
+            .header(USER_AGENT, AGENT)
+            .header(CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(other)?;
+        call.enter(Phase::Send);
+        let (mut sender, connection) = client().handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        beside(connection, async {
+            call.enter(Phase::Receive);
+            let answer = sender.send_request(request).await.map_err(broken)?;
+            match redirect(&answer, url).filter(|_| follow) {
+                Some(next) => Ok(Hop::Redirect(next)),
+                None => self.judge(answer, call).await.map(Hop::Good),
+            }
+        })
+        .await
+    }
+
+    async fn judge(&self, answer: Response<Incoming>, call: &Call) -> Result<String, Failure> {
+        let line = status_line(&answer);
+        if !answer.status().is_success() {
+            return Err(Failure::new(Phase::Receive, Reason::Status, line));
+        }
+        let bare = answer.version() == Version::HTTP_09;
+        if !self.receive.is_empty() {
+            let body = Body::read(answer.into_body(), true).await?;
+            self.receive.search(body.bytes, "the body", body.whole, call).await?;
+        } else if bare {
+            // LWP takes any bytes for an answer of HTTP/0.9; they are worth something only if they
+            // hold what is expected.
+            return Err(Failure::new(Phase::Receive, Reason::Protocol, "the answer has no status line"));
+        } else {
+            Body::read(answer.into_body(), false).await?;
+        }
+        Ok(line)
+    }
+}
+
+fn client() -> http1::Builder {
+    let mut client = http1::Builder::new();
+    client
+        .max_buf_size(HEADER)
+        .max_headers(LINES)
+        .http09_responses(true)
+        .title_case_headers(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
+    client
+}
+
+/// Polls the connection beside the exchange that it carries.
+async fn beside<T>(connection: impl Future, exchange: impl Future<Output = T>) -> T {
+    let mut exchange = pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => return answer,
+        // Its end, good or bad, is told to the exchange too, behind what has come in before.
+        _ = connection => {}
+    }
+    exchange.await
+}
+
+/// The address to connect to: the first one of a name.
+async fn resolve(url: &Url, call: &Call) -> Result<SocketAddr, Failure> {
+    let name = match &url.host {
+        Host::Ip(ip) => return Ok(SocketAddr::new(*ip, url.port)),
+        Host::Name(name) => name,
+    };
+    call.enter(Phase::Resolve);
+    let unknown = |why: String| Failure::new(Phase::Resolve, Reason::Other, format!("{name}: {why}"));
+    let mut found = tokio::net::lookup_host((name.as_str(), url.port))
+        .await
+        .map_err(|error| unknown(error.to_string()))?;
+    found.next().ok_or_else(|| unknown("no address".to_owned()))
+}
+
+/// Where an answer sends us; none when it is no redirect, or one without a usable Location.
+fn redirect(answer: &Response<Incoming>, from: &Url) -> Option<Url> {
+    let redirects = matches!(
+        answer.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    let location = answer.headers().get(LOCATION).filter(|_| redirects)?;
+    from.join(location.as_bytes())
+}
+
+fn status_line(answer: &Response<Incoming>) -> String {
+    let status = answer.status();
+    let reason = match answer.extensions().get::<ReasonPhrase>() {
+        Some(said) => String::from_utf8_lossy(said.as_bytes()),
+        None => status.canonical_reason().unwrap_or_default().into(),
+    };
+    format!("{} {reason}", status.as_str()).trim_end().to_owned()
+}
+
+/// What was read of a body.
+struct Body {
+    bytes: Vec<u8>,
+    /// False when there is more than [`BODY`].
+    whole: bool,
+}
+
+impl Body {
+    /// Reads up to [`BODY`] bytes, and keeps them if asked to.
+    async fn read(mut incoming: Incoming, keep: bool) -> Result<Body, Failure> {
+        let mut body = Body { bytes: Vec::new(), whole: true };
+        let mut room = BODY;
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(broken)?;
+            let Some(data) = frame.data_ref() else { continue };
+            let taken = &data[..data.len().min(room)];
+            if keep {
+                body.bytes.extend_from_slice(taken);
+            }
+            if taken.len() < data.len() {
+                body.whole = false;
+                break;
+            }
+            room -= taken.len();
+        }
+        Ok(body)
+    }
+}
+
+/// What an error of hyper means.
+fn broken(error: hyper::Error) -> Failure {
+    let fail = |reason, detail: &str| Failure::new(Phase::Receive, reason, detail);
+    // hyper has no question for this one.
+    if error.is_parse() && error.to_string() == "message head is too large" {
+        return fail(Reason::TooLarge, "the header of the answer is too large");
+    }
+    if error.is_parse() {
+        return fail(Reason::Protocol, &format!("the answer is not HTTP: {error}"));
+    }
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let ended = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof);
+    if error.is_incomplete_message() || ended {
+        return fail(Reason::Closed, "the connection was closed before the end of the answer");
+    }
+    match cause {
+        Some(cause) if cause.get_ref().is_none() => dial::fault(Phase::Receive, "connection", cause),
+        Some(cause) => fail(Reason::Protocol, &cause.to_string()),
+        None => other(error),
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Phase::Receive, Reason::Other, error)
+}

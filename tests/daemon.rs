@@ -1,0 +1,603 @@
+//! The shell over a kernel in memory and scripted probes, with paused time: nothing here waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use lvsentry::config::diagnostic::{Faults, Report};
+use lvsentry::config::{Config, Inquiry, Loaded, LogTarget};
+use lvsentry::daemon::reload::watch;
+use lvsentry::daemon::{Daemon, Event, Setup};
+use lvsentry::ipvs::error::{OpError, ReadError};
+use lvsentry::ipvs::{Kernel, Memory, Scope};
+use lvsentry::model::{
+    ByHand, Fallback, Forward, OnFailure, Plan, Policy, ProbeKey, Protocol, Server, Service, ServiceKey,
+    Settings, Watch, Weight,
+};
+use lvsentry::outcome::{Failure, Phase, Reason};
+use lvsentry::probe::{Asking, Call, Probe, Tools};
+use lvsentry::span::{Fault, Place, Source};
+use lvsentry::table::{Destination, Entry, Op, Table};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+// ---- a world ------------------------------------------------------------------------------------
+
+/// What a scripted server does when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Answer {
+    Good,
+    Bad,
+    Hang,
+    /// Good, after so many milliseconds.
+    Slow(u64),
+}
+
+/// Everything the tests look at and turn.
+#[derive(Debug, Default)]
+struct State {
+    answers: BTreeMap<u8, Answer>,
+    /// When each server was asked.
+    asked: BTreeMap<u8, Vec<Instant>>,
+    busy: BTreeSet<u8>,
+    kernel: Memory,
+    /// Every operation that was carried out, with when.
+    ops: Vec<(Instant, Op)>,
+    /// So many operations and reads fail from now on.
+    refuse_ops: usize,
+    refuse_reads: usize,
+    reads: Vec<Scope>,
+    loads: Vec<Loadable>,
+}
+
+/// What the next load of the configuration gives.
+#[derive(Debug)]
+enum Loadable {
+    Plan(Vec<Arc<Service>>),
+    Broken,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+#[derive(Debug)]
+struct Scripted {
+    n: u8,
+    state: Shared,
+}
+
+impl Probe for Scripted {
+    fn ask<'a>(&'a self, _: &'a Call) -> Asking<'a> {
+        Box::pin(async move {
+            let answer = {
+                let mut state = lock(&self.state);
+                state.asked.entry(self.n).or_default().push(Instant::now());
+                assert!(state.busy.insert(self.n), "server {} is asked twice at once", self.n);
+                state.answers.get(&self.n).copied().unwrap_or(Answer::Good)
+            };
+            let _free = Free { n: self.n, state: self.state.clone() };
+            match answer {
+                Answer::Good => Ok("well".into()),
+                Answer::Bad => Err(Failure::new(Phase::Connect, Reason::Refused, "connection refused")),
+                Answer::Hang => std::future::pending().await,
+                Answer::Slow(ms) => {
+                    sleep(Duration::from_millis(ms)).await;
+                    Ok("well".into())
+                }
+            }
+        })
+    }
+
+    fn identity(&self) -> String {
+        format!("scripted {}", self.n)
+    }
+}
+
+/// Says that an exchange has ended, however it did.
+struct Free {
+    n: u8,
+    state: Shared,
+}
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        lock(&self.state).busy.remove(&self.n);
+    }
+}
+
+struct TestKernel(Shared);
+
+impl Kernel for TestKernel {
+    fn read(&mut self, scope: &Scope) -> Result<Table, ReadError> {
+        let mut state = lock(&self.0);
+        state.reads.push(scope.clone());
+        if state.refuse_reads > 0 {
+            state.refuse_reads -= 1;
+            return Err(ReadError::Timeout);
+        }
+        state.kernel.read(scope)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
+        let mut state = lock(&self.0);
+        let mut results = Vec::new();
+        for op in ops {
+            if state.refuse_ops > 0 {
+                state.refuse_ops -= 1;
+                results.push(Err(OpError::Other(12)));
+                continue;
+            }
+            let result = state.kernel.apply(std::slice::from_ref(op)).remove(0);
+            if result.is_ok() {
+                state.ops.push((Instant::now(), op.clone()));
+            }
+            results.push(result);
+        }
+        results
+    }
+}
+
+fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    state.lock().unwrap()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn at(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n], 80))
+}
+
+fn key(n: u8) -> ServiceKey {
+    ServiceKey::Address(Protocol::Tcp, SocketAddr::from(([192, 0, 2, n], 80)))
+}
+
+fn settings() -> Settings {
+    Settings { scheduler: "wrr".into(), flags: 0, one_packet: false, persistence: None, engine: None }
+}
+
+fn fallback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 80))
+}
+
+fn server(n: u8, weight: u32) -> Server {
+    Server {
+        entry: at(n),
+        address: at(n),
+        forward: Forward::Masq,
+        weight: Weight::new(weight).unwrap(),
+        upper: 0,
+        lower: 0,
+        watch: Watch::Probe(ProbeKey(format!("scripted {n}").into())),
+        origin: Place { file: "test.cf".into(), line: 1 },
+    }
+}
+
+fn service(n: u8, servers: &[u8]) -> Service {
+    let policy = Policy {
+        fall: 1,
+        rise: 1,
+        on_failure: OnFailure::Remove,
+        by_hand: ByHand::Hold,
+        fallback: Some(Fallback { entry: fallback(), address: fallback(), forward: Forward::Gate }),
+        clean_stop: true,
+    };
+    let servers = servers.iter().map(|n| server(*n, 1)).collect();
+    let origin = Place { file: "test.cf".into(), line: 1 };
+    Service { key: key(n), settings: settings(), servers, policy, origin }
+}
+
+struct World {
+    state: Shared,
+    events: mpsc::Sender<Event>,
+    daemon: JoinHandle<()>,
+    started: Instant,
+}
+
+impl World {
+    async fn new(services: Vec<Service>) -> World {
+        World::with(services, |_| {}).await
+    }
+
+    async fn with(services: Vec<Service>, prepare: impl FnOnce(&mut State)) -> World {
+        let state = Shared::default();
+        prepare(&mut lock(&state));
+        let loaded = load(Loadable::Plan(services.into_iter().map(Arc::new).collect()), &state).unwrap();
+        let shared = state.clone();
+        let setup = Setup {
+            config: loaded.config,
+            path: PathBuf::from("test.cf"),
+            loader: Arc::new(move || {
+                let next = lock(&shared).loads.remove(0);
+                load(next, &shared)
+            }),
+            kernel: Box::new(TestKernel(state.clone())),
+            tools: Tools::new(),
+            slots: 1000,
+        };
+        let daemon = Daemon::new(setup).unwrap();
+        let events = daemon.sender();
+        World { state, events, daemon: tokio::spawn(daemon.run()), started: Instant::now() }
+    }
+
+    fn answer(&self, n: u8, answer: Answer) {
+        lock(&self.state).answers.insert(n, answer);
+    }
+
+    /// What the kernel holds of a service: servers and weights.
+    fn stands(&self, n: u8) -> Option<Vec<(SocketAddr, u32)>> {
+        let table = lock(&self.state).kernel.table();
+        let entry = table.services.get(&key(n))?;
+        Some(entry.destinations.iter().map(|(at, d)| (*at, d.weight.get())).collect())
+    }
+
+    /// Somebody else's `ipvsadm`.
+    fn by_hand(&self, op: Op) {
+        assert_eq!(lock(&self.state).kernel.apply(&[op]), [Ok(())]);
+    }
+
+    fn ops(&self) -> Vec<String> {
+        lock(&self.state).ops.drain(..).map(|(_, op)| op.to_string()).collect()
+    }
+
+    async fn reload(&self, next: Loadable) {
+        lock(&self.state).loads.push(next);
+        self.events.send(Event::Reload).await.unwrap();
+    }
+
+    async fn send(&self, event: Event) {
+        self.events.send(event).await.unwrap();
+    }
+}
+
+fn load(next: Loadable, state: &Shared) -> Result<Loaded, Report> {
+    let source = Source::new("test.cf", b"broken\n".to_vec());
+    let mut faults = Faults::default();
+    let Loadable::Plan(services) = next else {
+        faults.push(Fault::error(0..6, "unknown command broken"));
+        return Err(Report::new(source, faults));
+    };
+    let mut inquiries = BTreeMap::new();
+    for server in services.iter().flat_map(|s| &s.servers) {
+        let Watch::Probe(key) = &server.watch else { continue };
+        let SocketAddr::V4(address) = server.address else { continue };
+        let probe = Arc::new(Scripted { n: address.ip().octets()[3], state: state.clone() });
+        inquiries.insert(key.clone(), Inquiry { probe, interval: SECOND, timeout: SECOND / 2 });
+    }
+    let services = services.into_iter().map(|s| (s.key, s)).collect();
+    let log = LogTarget::Stdout;
+    let config = Config { plan: Plan { services }, inquiries, autoreload: true, log, ..Config::default() };
+    Ok(Loaded { config, report: Report::new(source, faults) })
+}
+
+/// How often each server was asked, and how far apart.
+fn gaps(asked: &[Instant]) -> Vec<u128> {
+    asked.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect()
+}
+
+// ---- schedule -----------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn first_questions_go_out_at_once_and_later_ones_spread_over_the_interval() {
+    let world = World::new(vec![service(1, &(1..=100).collect::<Vec<_>>())]).await;
+    sleep(SECOND * 5).await;
+    let state = lock(&world.state);
+    let firsts = state.asked.values().map(|asked| asked[0] - world.started).max().unwrap();
+    assert!(firsts < Duration::from_millis(10), "the last first question went out after {firsts:?}");
+    let mut tenths = [0; 10];
+    for asked in state.asked.values() {
+        assert!(asked.len() >= 5);
+        assert!(gaps(&asked[1..]).iter().all(|gap| *gap == 1000), "{:?}", gaps(asked));
+        assert!(gaps(asked)[0] <= 1000);
+        tenths[((asked[2] - world.started).as_millis() % 1000 / 100) as usize] += 1;
+    }
+    assert!(tenths.iter().all(|n| (8..=12).contains(n)), "not even: {tenths:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_delays_nobody_else() {
+    let all: Vec<u8> = (1..=200).collect();
+    let world = World::with(vec![service(1, &all)], |state| {
+        (1..=150).for_each(|n| {
+            state.answers.insert(n, Answer::Hang);
+        });
+    })
+    .await;
+    sleep(SECOND * 4).await;
+    let state = lock(&world.state);
+    for n in 151..=200_u8 {
+        let asked = &state.asked[&n];
+        let first = asked[0] - world.started;
+        assert!(first <= Duration::from_millis(300), "server {n} waited {first:?} behind those that hang");
+        assert!(gaps(&asked[1..]).iter().all(|gap| *gap == 1000));
+    }
+    assert_eq!(state.kernel.table().services[&key(1)].destinations.len(), 50);
+}
+
+impl World {
+    fn asked(&self, n: u8) -> Vec<Instant> {
+        lock(&self.state).asked.get(&n).cloned().unwrap_or_default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_takes_longer_than_its_interval_never_overlaps_itself() {
+    // The scripted probe itself panics when it is asked twice at once; the timeout is half a second.
+    let world = World::with(vec![service(1, &[1])], |state| {
+        state.answers.insert(1, Answer::Slow(450));
+    })
+    .await;
+    sleep(SECOND * 3).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1)]);
+    assert!(gaps(&world.asked(1)[1..]).iter().all(|gap| *gap == 1000));
+    world.answer(1, Answer::Hang);
+    sleep(SECOND * 3).await;
+    assert_eq!(world.stands(1).unwrap(), [(fallback(), 1)], "past its deadline it is down");
+}
+
+// ---- from a verdict to the kernel -----------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_added_with_its_first_good_answer_and_removed_with_its_first_bad_one() {
+    let world = World::with(vec![service(1, &[1, 2])], |state| {
+        state.answers.insert(2, Answer::Bad);
+    })
+    .await;
+    sleep(SECOND / 100).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1)]);
+    world.answer(2, Answer::Good);
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1), (at(2), 1)]);
+    world.answer(1, Answer::Bad);
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(2), 1)]);
+    world.answer(2, Answer::Bad);
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(fallback(), 1)]);
+    world.answer(1, Answer::Good);
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_over_a_table_that_is_right_changes_nothing() {
+    let world = World::with(vec![service(1, &[1, 2])], |state| state.kernel = full()).await;
+    sleep(SECOND * 20).await;
+    assert_eq!(world.ops(), Vec::<String>::new());
+}
+
+/// What service 1 with servers 1 and 2 looks like when all is well.
+fn full() -> Memory {
+    let mut entry = Entry::new(settings());
+    for n in [1, 2] {
+        entry.destinations.insert(at(n), Destination::new(Forward::Masq, Weight::ONE));
+    }
+    Memory::new(Table { services: [(key(1), entry)].into() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_somebody_emptied_is_filled_again() {
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND).await;
+    world.by_hand(Op::DelService(key(1)));
+    sleep(SECOND * 6).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1), (at(2), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_by_hand_is_seen_before_the_next_change_of_ours_to_that_service() {
+    // Server 1 is removed by hand; when server 2 fails a moment later, 1 must come back first.
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND).await;
+    world.ops();
+    world.by_hand(Op::DelDestination(key(1), at(1)));
+    world.answer(2, Answer::Bad);
+    sleep(SECOND).await;
+    let ops = world.ops();
+    assert!(ops[0].starts_with("add server 10.0.0.1:80"), "{ops:?}");
+    assert!(ops[1].starts_with("remove server 10.0.0.2:80"), "{ops:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weight_set_by_hand_holds_until_the_next_transition() {
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND).await;
+    let heavy = Destination::new(Forward::Masq, Weight::new(7).unwrap());
+    world.by_hand(Op::SetDestination(key(1), at(1), heavy));
+    sleep(SECOND * 20).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 7), (at(2), 1)]);
+    world.answer(1, Answer::Bad);
+    sleep(SECOND).await;
+    world.answer(1, Answer::Good);
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1), (at(2), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weight_set_by_hand_is_put_right_where_the_policy_says_so() {
+    let mut strict = service(1, &[1, 2]);
+    strict.policy.by_hand = ByHand::Repair;
+    let world = World::new(vec![strict]).await;
+    sleep(SECOND).await;
+    let heavy = Destination::new(Forward::Masq, Weight::new(7).unwrap());
+    world.by_hand(Op::SetDestination(key(1), at(1), heavy));
+    sleep(SECOND * 6).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1), (at(2), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_operation_is_tried_again_later_and_later() {
+    let world = World::with(vec![service(1, &[1])], |state| state.refuse_ops = usize::MAX).await;
+    sleep(SECOND * 60).await;
+    let tries = lock(&world.state).reads.len();
+    assert!((8..60).contains(&tries), "{tries} tries in a minute");
+    lock(&world.state).refuse_ops = 0;
+    sleep(SECOND * 31).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_cannot_be_read_for_a_while_is_put_right_afterwards() {
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND).await;
+    lock(&world.state).refuse_reads = 3;
+    world.answer(1, Answer::Bad);
+    sleep(SECOND * 5).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(2), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_of_others_are_left_alone() {
+    let foreign = Entry {
+        destinations: [(at(99), Destination::new(Forward::Ipip, Weight::ONE))].into(),
+        settings: settings(),
+    };
+    let kept = foreign.clone();
+    let world = World::with(vec![service(1, &[1])], |state| {
+        state.kernel = Memory::new(Table { services: [(key(9), foreign)].into() });
+    })
+    .await;
+    sleep(SECOND * 10).await;
+    world.send(Event::Stop("TERM")).await;
+    world.daemon.await.unwrap();
+    let table = lock(&world.state).kernel.table();
+    assert_eq!(table.services, BTreeMap::from([(key(9), kept)]));
+}
+
+// ---- reload and stop ------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_touches_only_what_changed_and_keeps_everybody_elses_place_in_the_schedule() {
+    let world = World::new(vec![service(1, &[1, 2]), service(2, &[3, 4])]).await;
+    sleep(SECOND * 3).await;
+    world.ops();
+    let mut heavier = service(2, &[3, 4]);
+    heavier.servers[1].weight = Weight::new(5).unwrap();
+    world.reload(Loadable::Plan(vec![Arc::new(service(1, &[1, 2])), Arc::new(heavier)])).await;
+    sleep(SECOND * 3).await;
+    assert_eq!(world.ops(), ["change server 10.0.0.4:80 (masq, weight 5) of 192.0.2.2:80"]);
+    for n in 1..=4 {
+        assert!(gaps(&world.asked(n)[1..]).iter().all(|gap| *gap == 1000), "server {n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_configuration_changes_nothing() {
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND).await;
+    world.ops();
+    world.reload(Loadable::Broken).await;
+    sleep(SECOND * 3).await;
+    assert_eq!(world.ops(), Vec::<String>::new());
+    world.answer(1, Answer::Bad);
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(2), 1)], "checks go on and count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_leaves_the_configuration_leaves_the_kernel_and_its_probes_end() {
+    let world = World::new(vec![service(1, &[1]), service(2, &[2])]).await;
+    sleep(SECOND).await;
+    world.reload(Loadable::Plan(vec![Arc::new(service(1, &[1]))])).await;
+    sleep(SECOND / 100).await;
+    assert_eq!(world.stands(2), None);
+    let asked = world.asked(2).len();
+    sleep(SECOND * 5).await;
+    assert_eq!(world.asked(2).len(), asked, "nobody asks it any more");
+    // Made again by somebody else, it is a stranger.
+    world.by_hand(Op::NewService(key(2), settings()));
+    sleep(SECOND * 20).await;
+    assert_eq!(world.stands(2), Some(vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_a_reload_adds_and_that_stands_already_is_taken_over_as_it_stands() {
+    let world = World::new(vec![service(2, &[9])]).await;
+    sleep(SECOND).await;
+    world.by_hand(Op::NewService(key(1), settings()));
+    for n in [1, 2, 77] {
+        let there = Destination::new(Forward::Masq, Weight::ONE);
+        world.by_hand(Op::NewDestination(key(1), at(n), there));
+    }
+    world.ops();
+    world.answer(1, Answer::Slow(400));
+    world.answer(2, Answer::Bad);
+    world.reload(Loadable::Plan(vec![Arc::new(service(1, &[1, 2])), Arc::new(service(2, &[9]))])).await;
+    sleep(SECOND * 2).await;
+    // The stranger goes since configured servers serve, then the one that failed its check.
+    let ops = ["remove server 10.0.0.77:80 from 192.0.2.1:80", "remove server 10.0.0.2:80 from 192.0.2.1:80"];
+    let mut done = world.ops();
+    done.sort();
+    let mut ops = ops.map(String::from).to_vec();
+    ops.sort();
+    assert_eq!(done, ops);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_reloads_in_quick_succession_end_with_the_newer_configuration() {
+    let world = World::new(vec![service(1, &[1])]).await;
+    sleep(SECOND).await;
+    lock(&world.state).loads.push(Loadable::Plan(vec![Arc::new(service(1, &[1, 2]))]));
+    lock(&world.state).loads.push(Loadable::Plan(vec![Arc::new(service(1, &[1, 2, 3]))]));
+    world.send(Event::Reload).await;
+    world.send(Event::Reload).await;
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1), (at(2), 1), (at(3), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_removes_what_cleanstop_says_and_leaves_the_rest_as_it_stands() {
+    let mut stays = service(2, &[2]);
+    stays.policy.clean_stop = false;
+    let world = World::new(vec![service(1, &[1]), stays]).await;
+    sleep(SECOND).await;
+    world.send(Event::Stop("TERM")).await;
+    world.daemon.await.unwrap();
+    let table = lock(&world.state).kernel.table();
+    assert_eq!(table.services.keys().collect::<Vec<_>>(), [&key(2)]);
+    assert_eq!(table.services[&key(2)].destinations.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_within_its_time_though_the_kernel_refuses_everything() {
+    let world = World::new(vec![service(1, &[1])]).await;
+    sleep(SECOND).await;
+    lock(&world.state).refuse_ops = usize::MAX;
+    let asked = Instant::now();
+    world.send(Event::Stop("TERM")).await;
+    world.daemon.await.unwrap();
+    assert!(asked.elapsed() <= SECOND * 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_file_is_told_once_it_has_come_to_rest_and_only_when_it_changed() {
+    let folder = std::env::temp_dir().join(format!("lvsentry-watch-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("x.cf");
+    std::fs::write(&path, "one").unwrap();
+    let (sender, mut events) = mpsc::channel(8);
+    let task = tokio::spawn(watch(path.clone(), sender));
+    sleep(SECOND * 10).await;
+    assert!(events.try_recv().is_err(), "nothing changed");
+    std::fs::write(&path, "two").unwrap();
+    std::fs::write(&path, "one").unwrap();
+    sleep(SECOND * 3).await;
+    assert!(events.try_recv().is_err(), "it was only touched");
+    std::fs::write(folder.join("new"), "another text").unwrap();
+    std::fs::rename(folder.join("new"), &path).unwrap();
+    sleep(SECOND * 3).await;
+    assert!(matches!(events.try_recv(), Ok(Event::FileChanged)));
+    // A slow copy: it grows at every look, and is told once, when it is whole.
+    for n in 2..8 {
+        std::fs::write(&path, "x".repeat(n * 100)).unwrap();
+        sleep(SECOND).await;
+    }
+    assert!(events.try_recv().is_err(), "still being written");
+    sleep(SECOND * 3).await;
+    assert!(matches!(events.try_recv(), Ok(Event::FileChanged)));
+    sleep(SECOND * 10).await;
+    assert!(events.try_recv().is_err(), "told twice");
+    task.abort();
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -1,0 +1,9 @@
+//! Tests against a real kernel's IPVS, each in network namespaces of its own. They need root and
+//! fail where there is no IPVS: `tests/run` runs them in the lab, or on this kernel where it can.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod director; // the daemon: adoption, drift, reload, quiescence, what ipvsadm sees
+mod ldirectord; // called by ldirectord's name: its daemon, Debian's own files around it
+mod netlink; // the table: what is written reads back, every error has its meaning
+mod oracle; // the same tables as ldirectord, for every configuration that it has judged
+mod setups; // the classic set-ups with real traffic: NAT, direct routing, tunnel, mixed

@@ -1,0 +1,248 @@
+//! Histories as text: a configuration, what the kernel holds, what happens, and what follows.
+//!
+//! A file in `scenarios/` has sections `== config [NAME]` (ldirectord.cf), `== kernel` (what stands there at
+//! the start: a service a line, `persistent SECONDS` at its end, its servers indented) and `== history`. In the history each line is a
+//! time in seconds, what happens, and below it, indented, what follows: `>` operations in order, `!` notices.
+//!
+//! | line | what happens |
+//! |---|---|
+//! | `start` | the daemon comes to the kernel |
+//! | `start maintenance SERVER…` | the same, with files that take these servers out |
+//! | `good SERVER [of SERVICE]`, `bad …` | the server's probes give this result |
+//! | `hand SERVICE SERVER WEIGHT` | somebody sets a weight with ipvsadm |
+//! | `remove SERVICE SERVER` | somebody removes a server with ipvsadm |
+//! | `flush` | somebody empties the table |
+//! | `refuse N` | the kernel refuses the next N operations |
+//! | `maintenance [SERVER…]` | files take these servers out, and no others |
+//! | `reload NAME` | that configuration comes into force |
+//! | `tick` | only time passes |
+//!
+//! A result is asked for a millisecond before its line's time. `UPDATE=1 cargo test` writes what follows anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use lvsentry::config::{self, Config};
+use lvsentry::director::Director;
+use lvsentry::director::event::Event;
+use lvsentry::model::{Forward, Moment, Persistence, Plan, Protocol, ServiceKey, Settings, Watch, Weight};
+use lvsentry::outcome::{Failure, Outcome, Phase, Reason};
+use lvsentry::span::Source;
+use lvsentry::table::{Destination, Entry, Table, diff};
+
+#[test]
+fn every_scenario_goes_as_it_is_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "txt"));
+    paths.sort();
+    assert!(paths.len() >= 10, "only {} scenarios found", paths.len());
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let played = play(&text);
+        if played != text {
+            if update {
+                std::fs::write(&path, &played).unwrap();
+            }
+            wrong.push(format!("{}:\n{}", path.display(), difference(&text, &played)));
+        }
+    }
+    assert!(update || wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The first lines that differ.
+fn difference(want: &str, got: &str) -> String {
+    let (mut want_lines, mut got_lines) = (want.lines(), got.lines());
+    for n in 1.. {
+        match (want_lines.next(), got_lines.next()) {
+            (None, None) => break,
+            (want, got) if want == got => {}
+            (want, got) => {
+                return format!(
+                    "line {n}\n  is written: {}\n  came: {}",
+                    want.unwrap_or("(end)"),
+                    got.unwrap_or("(end)")
+                );
+            }
+        }
+    }
+    "they differ in line ends".into()
+}
+
+/// The file as it should read: everything that is given, and below each event what follows.
+fn play(text: &str) -> String {
+    let mut sections: BTreeMap<String, String> = BTreeMap::new();
+    let mut name = String::new();
+    let mut out = String::new();
+    let mut stage = None;
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("== ") {
+            name = title.to_owned();
+            writeln!(out, "{line}").unwrap();
+        } else if name != "history" {
+            writeln!(sections.entry(name.clone()).or_default(), "{line}").unwrap();
+            writeln!(out, "{line}").unwrap();
+        } else if line.starts_with('#') || line.is_empty() {
+            writeln!(out, "{line}").unwrap();
+        } else if !line.starts_with(' ') {
+            writeln!(out, "{line}").unwrap();
+            let stage = stage.get_or_insert_with(|| Stage::new(&sections));
+            stage.event(line, &sections, &mut out);
+        }
+    }
+    out
+}
+
+struct Stage {
+    director: Option<Director>,
+    plan: Plan,
+    kernel: Table,
+    ours: BTreeSet<ServiceKey>,
+    refuse: usize,
+}
+
+impl Stage {
+    fn new(sections: &BTreeMap<String, String>) -> Stage {
+        let kernel = sections.get("kernel").map(|text| kernel(text)).unwrap_or_default();
+        let plan = load(&sections["config"]).plan;
+        let ours = plan.services.keys().copied().collect();
+        Stage { director: None, plan, kernel, ours, refuse: 0 }
+    }
+
+    fn event(&mut self, line: &str, sections: &BTreeMap<String, String>, out: &mut String) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let now = Moment(Duration::from_secs_f64(words[0].parse().unwrap()));
+        let mut inputs = Vec::new();
+        match words[1..] {
+            ["start"] => self.director = Some(Director::new(self.plan.clone(), &self.kernel, now)),
+            [verb @ ("good" | "bad"), server] => inputs = self.answers(server, None, verb == "good"),
+            [verb @ ("good" | "bad"), server, "of", service] => {
+                inputs = self.answers(server, Some(service), verb == "good");
+            }
+            ["hand", service, server, weight] => {
+                let (key, at) = (self.service(service), server.parse().unwrap());
+                let weight = Weight::new(weight.parse().unwrap()).unwrap();
+                self.kernel.services.get_mut(&key).unwrap().destinations.get_mut(&at).unwrap().weight =
+                    weight;
+                inputs.push(Event::SetByHand(key, at, weight));
+            }
+            ["start", "maintenance", ..] => {
+                self.director = Some(Director::new(self.plan.clone(), &self.kernel, now));
+                inputs.push(held(&words[3..]));
+            }
+            ["remove", service, server] => {
+                let (key, at) = (self.service(service), server.parse().unwrap());
+                self.kernel.services.get_mut(&key).unwrap().destinations.remove(&at).expect("it stands");
+            }
+            ["flush"] => self.kernel = Table::default(),
+            ["refuse", n] => self.refuse = n.parse().unwrap(),
+            ["maintenance", ..] => inputs.push(held(&words[2..])),
+            ["reload", name] => {
+                self.plan = load(&sections[&format!("config {name}")]).plan;
+                inputs.push(Event::Reloaded(self.plan.clone()));
+                for key in self.plan.services.keys().filter(|key| !self.ours.contains(key)) {
+                    let stands = self.kernel.services.get(key);
+                    inputs.extend(stands.map(|entry| Event::Found(*key, entry.clone())));
+                }
+                self.ours.extend(self.plan.services.keys());
+            }
+            ["tick"] => inputs.push(Event::Tick),
+            _ => panic!("unknown event: {line}"),
+        }
+        let director = self.director.as_mut().expect("the first event is start");
+        for input in inputs {
+            director.handle(input, now);
+        }
+        self.reconcile(out);
+    }
+
+    /// The results of every probe that asks this server.
+    fn answers(&self, server: &str, of: Option<&str>, good: bool) -> Vec<Event> {
+        let address: SocketAddr = server.parse().unwrap();
+        let mut probes = BTreeSet::new();
+        for service in self.plan.services.values() {
+            if of.is_some_and(|of| service.key.to_string() != of) {
+                continue;
+            }
+            for server in service.servers.iter().filter(|s| s.address == address) {
+                if let Watch::Probe(key) = &server.watch {
+                    probes.insert(key.clone());
+                }
+            }
+        }
+        assert!(!probes.is_empty(), "nobody asks {server}");
+        let failure = || Failure::new(Phase::Connect, Reason::Refused, "connection refused");
+        let result = || if good { Ok("200 OK".into()) } else { Err(failure()) };
+        let outcome = || Outcome { result: result(), took: Duration::from_millis(1) };
+        probes.into_iter().map(|key| Event::Answered(key, outcome())).collect()
+    }
+
+    fn service(&self, name: &str) -> ServiceKey {
+        *self.kernel.services.keys().find(|key| key.to_string() == name).expect("a service of that name")
+    }
+
+    fn reconcile(&mut self, out: &mut String) {
+        let director = self.director.as_mut().unwrap();
+        let desired = director.table();
+        for part in [diff::grow, diff::shrink] {
+            for op in part(&self.kernel, &desired, &self.ours) {
+                let refused = self.refuse > 0 || !self.kernel.apply(&op);
+                self.refuse = self.refuse.saturating_sub(1);
+                writeln!(out, "  > {op}{}", if refused { " (refused)" } else { "" }).unwrap();
+            }
+        }
+        while let Some(notice) = director.poll_notice() {
+            writeln!(out, "  ! {notice}").unwrap();
+        }
+    }
+}
+
+/// These servers are in maintenance, by files that are called as they are.
+fn held(servers: &[&str]) -> Event {
+    Event::Maintenance(servers.iter().map(|server| (server.parse().unwrap(), (*server).into())).collect())
+}
+
+fn load(text: &str) -> Config {
+    let source = Source::new("ldirectord.cf", text.as_bytes().to_vec());
+    config::load_text(source, &config::SystemNames::new())
+        .map(|loaded| loaded.config)
+        .unwrap_or_else(|r| panic!("{r}"))
+}
+
+/// `192.0.2.10:80 wrr` and below it, indented, `10.0.0.1:80 masq 1`; services are TCP.
+fn kernel(text: &str) -> Table {
+    let mut table = Table::default();
+    let mut key = None;
+    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words[0].parse().unwrap();
+        if line.starts_with(' ') {
+            let forward = match words[1] {
+                "masq" => Forward::Masq,
+                "gate" => Forward::Gate,
+                _ => Forward::Ipip,
+            };
+            let destination = Destination::new(forward, Weight::new(words[2].parse().unwrap()).unwrap());
+            let entry: &mut Entry = table.services.get_mut(&key.unwrap()).unwrap();
+            entry.destinations.insert(at, destination);
+        } else {
+            let settings = Settings {
+                scheduler: words[1].into(),
+                flags: 0,
+                one_packet: false,
+                persistence: words
+                    .get(3)
+                    .map(|seconds| Persistence { seconds: seconds.parse().unwrap(), netmask: u32::MAX }),
+                engine: None,
+            };
+            key = Some(ServiceKey::Address(Protocol::Tcp, at));
+            table.services.insert(ServiceKey::Address(Protocol::Tcp, at), Entry::new(settings));
+        }
+    }
+    table
+}

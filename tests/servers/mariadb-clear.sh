@@ -1,0 +1,2 @@
+TLS= # none
+. /scripts/mariadb.sh

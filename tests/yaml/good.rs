@@ -1,0 +1,152 @@
+//! What accepted texts mean.
+
+use std::time::Duration;
+
+use lvsentry::config::{Config, LogTarget, load_with};
+use lvsentry::model::{ByHand, Forward, OnFailure, Service};
+use lvsentry::probe;
+use lvsentry::span::Source;
+
+use crate::config::fake::FakeNames;
+
+fn accept(text: &str) -> Config {
+    let source = Source::new("test.yaml", text.as_bytes());
+    load_with(source, &FakeNames::default(), probe::kind).unwrap_or_else(|report| panic!("{report}")).config
+}
+
+fn services(text: &str) -> Vec<Service> {
+    accept(text).plan.services.values().map(|service| Service::clone(service)).collect()
+}
+
+/// The language in one look, as the design has it.
+const SHOP: &str = r#"
+defaults:
+  check: { interval: 2s, timeout: 1s, fall: 3, rise: 2 }
+services:
+  - name: shop
+    listen: ["192.0.2.10:80/tcp", "[2001:db8::10]:80/tcp"]
+    scheduler: wrr
+    forward: gate
+    persistent: 10m
+    check: { http: { path: /health, host: shop.example, expect: { status: 200-299, body: "ok" } } }
+    on_failure: remove
+    servers: []
+    fallback: ["127.0.0.1:8080", "[::1]:8080"]
+  - fwmark: 7
+    forward: gate
+    check: { https: { path: /health }, port: 443 }
+    servers:
+      - { address: 10.0.0.11, weight: 100 }
+      - { address: 10.0.0.12, weight: 100, forward: ipip }
+      - 10.0.0.13-10.0.0.15
+      - web1
+alerts:
+  - { mail: { to: [ops@example.org, boss@example.org] } }
+  - { webhook: { url: "https://hooks.example.org/lvs" } }
+"#;
+
+#[test]
+fn several_addresses_are_several_services_that_share_the_rest() {
+    let services = services(SHOP);
+    let ids: Vec<String> = services.iter().map(|service| service.key.id()).collect();
+    assert_eq!(ids, ["tcp:192.0.2.10:80", "tcp:[2001:db8::10]:80", "fwm:7"]);
+    for service in &services[..2] {
+        assert_eq!(service.settings.persistence.map(|p| p.seconds), Some(600));
+        assert_eq!((service.policy.fall, service.policy.rise), (3, 2));
+    }
+    let fallback =
+        |at: usize| services[at].policy.fallback.as_ref().map(|f| (f.entry.to_string(), f.forward));
+    // Another port than the service's needs translation.
+    assert_eq!(fallback(0), Some(("127.0.0.1:8080".into(), Forward::Masq)));
+    assert_eq!(fallback(1), Some(("[::1]:8080".into(), Forward::Masq)));
+}
+
+#[test]
+fn servers_take_over_what_they_do_not_say() {
+    let services = services(SHOP);
+    let servers = &services[2].servers;
+    let seen: Vec<_> = servers.iter().map(|s| (s.address.to_string(), s.weight.get(), s.forward)).collect();
+    assert_eq!(seen.len(), 6);
+    assert_eq!(seen[0], ("10.0.0.11:0".into(), 100, Forward::Gate));
+    assert_eq!(seen[1], ("10.0.0.12:0".into(), 100, Forward::Ipip));
+    assert_eq!(seen[4], ("10.0.0.15:0".into(), 1, Forward::Gate));
+    assert_eq!(seen[5], ("10.50.0.1:0".into(), 1, Forward::Gate));
+}
+
+#[test]
+fn checks_have_the_times_of_defaults_and_alerts_are_for_all() {
+    let config = accept(SHOP);
+    assert!(
+        config
+            .inquiries
+            .values()
+            .all(|i| i.interval == Duration::from_secs(2) && i.timeout == Duration::from_secs(1))
+    );
+    assert_eq!(config.extras.len(), 3);
+    for extras in config.extras.values() {
+        assert_eq!(
+            extras.mail.as_ref().map(|mail| mail.to.as_str()),
+            Some("ops@example.org,boss@example.org")
+        );
+        assert_eq!(extras.webhooks[0].url, "https://hooks.example.org/lvs");
+        assert_eq!(extras.alert_in.len(), 4);
+    }
+}
+
+#[test]
+fn what_is_not_said_has_the_defaults_of_yaml() {
+    let text = "services: [{ listen: '192.0.2.1:80', forward: masq, check: connect, servers: [10.0.0.1] }]\n";
+    let config = accept(text);
+    let service = config.plan.services.values().next().unwrap();
+    let policy = &service.policy;
+    assert_eq!(
+        (policy.on_failure, policy.by_hand, policy.clean_stop),
+        (OnFailure::Remove, ByHand::Repair, false)
+    );
+    assert_eq!((policy.fall, policy.rise, &policy.fallback), (1, 1, &None));
+    assert_eq!(service.settings.scheduler, "wrr");
+    assert_eq!(service.servers[0].address.to_string(), "10.0.0.1:80");
+    let inquiry = config.inquiries.values().next().unwrap();
+    assert_eq!((inquiry.interval, inquiry.timeout), (Duration::from_secs(10), Duration::from_secs(5)));
+}
+
+#[test]
+fn a_service_comes_before_defaults_setting_by_setting() {
+    let text = "
+defaults: { forward: masq, persistent: 5m, check: { connect: {}, interval: 3s, fall: 2 } }
+services:
+  - { listen: '192.0.2.1:80', check: { interval: 7s }, persistent: off, servers: [10.0.0.1] }
+";
+    let config = accept(text);
+    let service = config.plan.services.values().next().unwrap();
+    assert_eq!((service.policy.fall, service.settings.persistence), (2, None));
+    assert_eq!(config.inquiries.values().next().unwrap().interval, Duration::from_secs(7));
+}
+
+#[test]
+fn anchors_and_merge_keys_repeat_a_value() {
+    let text = "
+services:
+  - &first { listen: '192.0.2.1:80', forward: masq, check: connect, servers: [10.0.0.1] }
+  - { <<: *first, listen: '192.0.2.2:80' }
+";
+    assert_eq!(services(text).len(), 2);
+}
+
+#[test]
+fn bytes_that_are_no_utf8_can_be_said() {
+    let text = "
+log: { file: { bytes: \"/var/log/gr\\xfc\\xdfe\" } }
+services: []
+";
+    let LogTarget::File(path) = accept(text).log else { panic!("a file") };
+    assert_eq!(path.as_os_str().as_encoded_bytes(), b"/var/log/gr\xfc\xdfe");
+}
+
+#[test]
+fn the_sample_in_the_readme_loads() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```yaml\n").expect("a sample");
+    let (sample, _) = rest.split_once("```").expect("its end");
+    assert_eq!(services(sample)[0].servers.len(), 2);
+}

@@ -1,0 +1,106 @@
+//! `convert` of every `ldirectord.cf` that is accepted gives YAML that means the very same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lvsentry::config::diagnostic::Faults;
+use lvsentry::config::{self, Config, Loaded, Names, load_with};
+use lvsentry::convert;
+use lvsentry::model::Service;
+use lvsentry::probe;
+use lvsentry::span::{Place, Source};
+
+use super::{files, root};
+use crate::config::fake::FakeNames;
+use crate::support::skip;
+
+/// The YAML of a text, and what the text is accepted as.
+fn convert(name: &str, text: &[u8], names: &dyn Names) -> Option<(String, Loaded)> {
+    let source = Source::new(name, text);
+    let loaded = load_with(source.clone(), names, probe::kind).ok()?;
+    let draft = config::draft(&source, names, probe::kind, &mut Faults::default());
+    let forgiving = loaded.report.mistakes().next().is_some();
+    Some((convert::yaml(&source, &draft, forgiving), loaded))
+}
+
+/// All of a configuration as text, without the places, which differ.
+pub(crate) fn shown(config: &Config) -> String {
+    let nowhere = Place { file: "".into(), line: 0 };
+    let service = |service: &Arc<Service>| {
+        let mut service = Service::clone(service);
+        service.origin = nowhere.clone();
+        service.servers.iter_mut().for_each(|server| server.origin = nowhere.clone());
+        // Keys of probes hide what they hold: they are compared by what they say.
+        let watches: Vec<String> = service
+            .servers
+            .iter()
+            .map(|server| match &server.watch {
+                lvsentry::model::Watch::Probe(key) => key.0.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        format!("{service:#?}\n{watches:#?}")
+    };
+    let services: BTreeMap<_, _> = config.plan.services.iter().map(|(key, s)| (key, service(s))).collect();
+    let inquiries: Vec<_> = config
+        .inquiries
+        .iter()
+        .map(|(key, inquiry)| (key.0.to_string(), inquiry.interval, inquiry.timeout))
+        .collect();
+    let mut text = String::new();
+    services.values().for_each(|service| text.push_str(service));
+    text.push_str(&format!("{inquiries:#?}\n{:#?}\n", config.extras));
+    let Config { autoreload, log, callback, execute, maintenance, .. } = config;
+    text.push_str(&format!("{autoreload} {log:?} {callback:?} {execute:?} {maintenance:?}\n"));
+    text
+}
+
+/// Says whether the file was accepted, and fails when its YAML means something else.
+fn check(name: &str, text: &[u8], names: &dyn Names) -> bool {
+    let Some((yaml, old)) = convert(name, text, names) else { return false };
+    let source = Source::new(format!("{name}.yaml"), yaml.as_bytes());
+    let new = match load_with(source, names, probe::kind) {
+        Ok(loaded) => loaded,
+        Err(report) => panic!("{name}: its YAML is refused\n{report}\n{yaml}"),
+    };
+    let (old, new) = (shown(&old.config), shown(&new.config));
+    if old != new {
+        let differ = old.lines().zip(new.lines()).filter(|(a, b)| a != b).take(5).collect::<Vec<_>>();
+        panic!("{name}: its YAML means something else, first {differ:#?}\n{yaml}");
+    }
+    true
+}
+
+fn check_all(files: &[PathBuf], names: &dyn Names) -> usize {
+    let accepted =
+        files.iter().filter(|path| check(&path.to_string_lossy(), &fs::read(path).unwrap(), names));
+    accepted.count()
+}
+
+#[test]
+fn files_of_our_own_mean_the_same_in_yaml() {
+    let names = FakeNames::default();
+    let root = root();
+    assert!(check_all(&files(&root.join("config"), "cf"), &names) >= 3);
+    assert!(check_all(&files(&root.join("tests/config/good"), "cf"), &names) >= 2);
+    check_all(&files(&root.join("tests/config/bad"), "cf"), &names);
+    let oracle = files(&root.join("tests/oracle/cases"), "cf");
+    let names = FakeNames::new(&fs::read_to_string(root.join("tests/oracle/hosts")).unwrap_or_default());
+    println!("{} of {} oracle cases are accepted", check_all(&oracle, &names), oracle.len());
+}
+
+#[test]
+fn files_that_people_use_mean_the_same_in_yaml() {
+    let beside = root().join("../shared/corpus");
+    let folder = std::env::var_os("LVSENTRY_CORPUS").map_or(beside, PathBuf::from);
+    if !folder.is_dir() {
+        return skip("no corpus beside the repository; LVSENTRY_CORPUS=FOLDER names one");
+    }
+    let names = FakeNames::new(&fs::read_to_string(folder.join("../oracle/hosts")).unwrap_or_default());
+    let all = files(&folder, "cf");
+    let accepted = check_all(&all, &names);
+    println!("{accepted} of {} files are accepted and mean the same", all.len());
+    assert!(accepted >= 10);
+}
