@@ -23,10 +23,6 @@ pub fn service(draft: &ServiceDraft, faults: &mut Faults) {
 }
 
 fn persistence(draft: &ServiceDraft, faults: &mut Faults) {
-    if draft.key.port() == Some(0) && draft.persistent.is_none() {
-        let fault = Fault::advice(draft.span.clone(), "port 0 means every port and needs `persistent`");
-        faults.push(fault.help("without it a client's connections go to several servers"));
-    }
     if let (Some(mask), None) = (&draft.netmask.span, &draft.persistent) {
         let fault = Fault::advice(mask.clone(), "`netmask` has no effect without `persistent`");
         faults.push(fault.help("it says which clients persistence takes for one"));

@@ -65,6 +65,8 @@ struct Scene<'s> {
     key: ServiceKey,
     check: &'s CheckDraft,
     kind: &'static Kind,
+    /// The service stays out: it is looked at for faults alone.
+    is_out: bool,
     /// Options that no check took, by their place.
     unused: BTreeSet<(usize, usize, &'static str)>,
     /// What can't be made was told.
@@ -79,14 +81,16 @@ impl Builder<'_> {
             self.faults.push(Fault::error(check.kind.span.clone().unwrap_or(draft.span.clone()), message));
             return;
         };
-        let mut scene = Scene { key: draft.key, check, kind, unused: BTreeSet::new(), told: false };
+        let is_out = draft.is_out();
+        self.doubt_port(draft);
+        let mut scene = Scene { key: draft.key, check, kind, is_out, unused: BTreeSet::new(), told: false };
         let servers = self.servers(draft, &mut scene);
         for (start, end, name) in scene.unused {
             let message = format!("`{name}` has no effect with `{}`", check.cause);
             self.faults.push(Fault::advice(start..end, message));
         }
         advice::service(draft, self.faults);
-        if draft.refused {
+        if is_out {
             return;
         }
         let extras = extras(draft, &servers);
@@ -104,6 +108,16 @@ impl Builder<'_> {
         services.insert(draft.key, Arc::new(service));
     }
 
+    /// Says of a service of every port without persistence that it stays out.
+    fn doubt_port(&mut self, draft: &ServiceDraft) {
+        if draft.is_unservable() {
+            let message = "port 0 means every port and needs `persistent`: the service stays out";
+            let severity = if self.forgiving { Severity::Mistake } else { Severity::Error };
+            let help = "a client's connections to several ports belong together";
+            self.faults.push(Fault { severity, ..Fault::error(draft.span.clone(), message) }.help(help));
+        }
+    }
+
     /// The servers of all lines; one that stands on two lines is as the last one says.
     fn servers(&mut self, draft: &ServiceDraft, scene: &mut Scene) -> Vec<Server> {
         let mut servers: Vec<Server> = Vec::new();
@@ -112,7 +126,7 @@ impl Builder<'_> {
             advice::server(draft, line, scene.kind, self.faults);
             let mut twice = None;
             for address in line.addresses() {
-                let Some(server) = self.server(scene, line, address, draft.refused) else { break };
+                let Some(server) = self.server(scene, line, address) else { break };
                 match known.get(&server.entry) {
                     Some(&at) => {
                         twice.get_or_insert_with(|| servers[at].origin.clone());
@@ -132,19 +146,13 @@ impl Builder<'_> {
         servers
     }
 
-    fn server(
-        &mut self,
-        scene: &mut Scene,
-        line: &ServerDraft,
-        address: SocketAddr,
-        idle: bool,
-    ) -> Option<Server> {
+    fn server(&mut self, scene: &mut Scene, line: &ServerDraft, address: SocketAddr) -> Option<Server> {
         let check = SocketAddr::new(address.ip(), port(scene.check, address.port()));
         let target = Target { service: scene.key, server: address, check };
         let watch = match self.check(scene, &target, line.pair.as_ref())? {
             Check::On => Watch::On,
             Check::Off => Watch::Off,
-            Check::Ask(probe) if idle => Watch::Probe(ProbeKey(probe.identity().into())),
+            Check::Ask(probe) if scene.is_out => Watch::Probe(ProbeKey(probe.identity().into())),
             Check::Ask(probe) => Watch::Probe(self.inquire(scene, probe)),
         };
         Some(Server {

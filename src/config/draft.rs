@@ -104,7 +104,7 @@ pub struct ServiceDraft {
     pub check: CheckDraft,
     /// Its servers.
     pub servers: Vec<ServerDraft>,
-    /// Whether the kernel would refuse the service: it is checked for faults, and left out.
+    /// Whether `ipvsadm` or the kernel would refuse something that is said of it.
     pub refused: bool,
 }
 
@@ -180,6 +180,19 @@ pub struct Pair {
     pub request: Given,
     /// What the answer must match; may be empty.
     pub receive: Given,
+}
+
+impl ServiceDraft {
+    /// Whether the service stays out: it is checked for faults alone.
+    pub fn is_out(&self) -> bool {
+        self.refused || self.is_unservable()
+    }
+
+    /// Whether it is a service of every port without persistence: `ipvsadm` refuses it, and the kernel, which
+    /// takes it, gives its connections to nobody (`ip_vs_schedule`).
+    pub fn is_unservable(&self) -> bool {
+        self.key.port() == Some(0) && self.persistent.is_none()
+    }
 }
 
 impl ServerDraft {

@@ -121,7 +121,7 @@ fn service(source: &Source, draft: &ServiceDraft) -> Service {
     alerts(&mut rows, &draft.alert);
     let servers = draft.servers.iter().map(|line| server(source, line)).collect();
     let from = from(source, Some(&draft.line));
-    Service { id: draft.key.id(), from, left_out: draft.refused, values: rows.rows, servers }
+    Service { id: draft.key.id(), from, left_out: draft.is_out(), values: rows.rows, servers }
 }
 
 fn check(rows: &mut Rows, draft: &ServiceDraft) {

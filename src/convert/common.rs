@@ -91,7 +91,7 @@ pub(super) struct Common {
 impl Common {
     /// What every service says alike, where there are two at least.
     pub(super) fn of(draft: &Draft) -> Common {
-        let services: Vec<&ServiceDraft> = draft.services.iter().filter(|service| !service.refused).collect();
+        let services: Vec<&ServiceDraft> = draft.services.iter().filter(|service| !service.is_out()).collect();
         let mut common = Common::default();
         // The alerts of most; the others say theirs.
         let mut asked: BTreeMap<Vec<String>, usize> = BTreeMap::new();

@@ -18,7 +18,7 @@ use crate::probe::{self, Kind};
 
 /// The lines of a service; none for one that the kernel refuses.
 pub(super) fn lines(service: &ServiceDraft, common: &Common, comments: &mut Comments) -> Option<Vec<Line>> {
-    if service.refused {
+    if service.is_out() {
         return None;
     }
     let head = comments.take(&service.line);

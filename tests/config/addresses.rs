@@ -163,6 +163,7 @@ fn a_global_fallback_serves_its_own_family_alone() {
 #[test]
 fn port_0_means_every_port_and_needs_persistence() {
     let text = "virtual=192.0.2.1:0\n\treal=10.0.0.1 masq\n\tchecktype=on\n";
-    assert_eq!(faults(text), ["warning 1:9 port 0 means every port and needs `persistent`"]);
+    let said = "mistake 1:9 port 0 means every port and needs `persistent`: the service stays out";
+    assert_eq!(faults(text), [said]);
     assert!(faults(format!("{text}\tpersistent=60\n")).is_empty());
 }

@@ -30,7 +30,12 @@ fn compare(mut cases: Vec<Case>) {
         !case.answer("down").refused() && !named.contains_key(&(case.name.clone(), What::Parse))
     });
     let out = std::env::temp_dir().join(format!("lvsentry-oracle-{}", std::process::id()));
-    judge(&cases, &out);
+    let differs = |case: &Case| {
+        let states = [("down", What::Down), ("up", What::Up)].into_iter();
+        let known = states.filter(|(_, way)| named.contains_key(&(case.name.clone(), *way)));
+        known.map(|(state, _)| format!("-x{}.{state}", case.name)).collect::<Vec<_>>()
+    };
+    judge(&cases, &out, cases.iter().flat_map(differs));
     let mut comparison = Comparison::new(&[What::Down, What::Up], &cases);
     for case in &cases {
         for (state, way) in [("down", What::Down), ("up", What::Up)] {
@@ -42,7 +47,7 @@ fn compare(mut cases: Vec<Case>) {
     comparison.finish();
 }
 
-fn judge(cases: &[Case], out: &Path) {
+fn judge(cases: &[Case], out: &Path, differs: impl Iterator<Item = String>) {
     let folder = cases[0].path.parent().unwrap();
     let status = Command::new("/usr/bin/python3")
         .arg(here().join("judge.py"))
@@ -50,6 +55,7 @@ fn judge(cases: &[Case], out: &Path) {
         .arg(out)
         .arg("-e")
         .arg(folder)
+        .args(differs)
         .args(cases.iter().map(|case| &case.path))
         .status()
         .expect("python3 runs");

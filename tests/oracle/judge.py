@@ -1,13 +1,14 @@
 """Runs a director on configurations and writes down what it made of each.
 
-    judge.py -o OUT [-d 'DAEMON {}'] [-m] [-e FOLDER] [-j JOBS] [-w SECONDS] [-v] CONFIG...
+    judge.py -o OUT [-d 'DAEMON {}'] [-m] [-e FOLDER [-x NAME.STATE]...] [-j JOBS] [-w SECONDS] [-v] CONFIG...
 
 Each CONFIG is run twice: with every address unreachable ('down'), and with every real server
 answering whatever its check asks for ('up'). Verdict, messages and table go to
 OUT/NAME.expected.{down,up}.txt. {} in -d stands for the configuration; the daemon stays in the
 foreground. -m: a model of ipvsadm in place of the kernel's table, for a director that runs
 ipvsadm. -e: the answers expected, as FOLDER/NAME.expected.{down,up}.txt; then a run is over as soon as the
-table is as it should be and stays so, which saves much time. -j: so many at a time, each worker in
+table is as it should be and stays so, which saves much time. -x: this answer is known to be another than
+expected, so that a table like it only means that the director is not done. -j: so many at a time, each worker in
 namespaces of its own, which nothing leaves. -w: a director that has idled for so long
 has come to rest. -v: a line for each run.
 
@@ -40,6 +41,7 @@ def arguments():
     parser.add_argument('-d', dest='daemon', default='/usr/sbin/ldirectord -d {} start')
     parser.add_argument('-m', dest='model', action='store_true')
     parser.add_argument('-e', dest='expected', type=Path)
+    parser.add_argument('-x', dest='differs', action='append', default=[])
     parser.add_argument('-o', dest='out', type=Path, required=True)
     parser.add_argument('-j', dest='jobs', type=int, default=4)
     parser.add_argument('-w', dest='still', type=float)
@@ -319,17 +321,17 @@ class Judge:
         if self.args.expected:
             expected = recorded(self.args.expected / f'{source.stem}.expected.{state}.txt')
         try:
-            return self.run(conf, text, thresholds, expected)
+            return self.run(conf, text, thresholds, expected, f'{source.stem}.{state}' in self.args.differs)
         finally:
             for helper in helpers:
                 helper.kill()
                 helper.wait()
 
-    def run(self, conf, text, thresholds, expected):
+    def run(self, conf, text, thresholds, expected, differs):
         with open('/tmp/said', 'wb+') as said:
             command = [word.replace('{}', str(conf)) for word in self.args.daemon.split()]
             daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, cwd='/run')
-            final = settle_down(daemon, text, thresholds, self.args.still) if expected is None else become(daemon, thresholds, expected)
+            final = settle_down(daemon, text, thresholds, self.args.still) if expected is None else become(daemon, thresholds, expected, differs)
             code = daemon.poll()
             if self.args.verbose and code is None:
                 print(f'     {conf.name}: {memory(daemon.pid)} KiB (PSS)', file=sys.stderr, flush=True)
@@ -374,9 +376,9 @@ def settle_down(daemon, text, thresholds, still):
     return table(thresholds)
 
 
-def become(daemon, thresholds, expected):
+def become(daemon, thresholds, expected, differs):
     """Waits until the table has been the expected one for half a second, or has not become it in some seconds, or the
-    daemon has ended; returns the table."""
+    daemon has ended; returns the table. One that is known to differ has to stand still for those seconds."""
     verdict, lines = expected
     start = time.monotonic()
     raw, since, read = None, start, None
@@ -390,7 +392,7 @@ def become(daemon, thresholds, expected):
             read = read or table(thresholds)
             # An empty table means little while the daemon may be starting yet, or about to end.
             patience = 4.0 if read else 15.0 if lines or verdict == 'rejected' else 2.0
-            if read and read == lines or now - since > patience or now - start > 30.0:
+            if read and read == lines and not differs or now - since > patience or now - start > 30.0:
                 return read
     return table(thresholds)
 
