@@ -245,7 +245,38 @@ pub enum ByHand {
     Repair,
 }
 
-/// A server of last resort. Never checked.
+/// How a server leaves that is taken out on purpose: by a maintenance file, or by a new configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// A maintenance file does what a failure does; who left the configuration goes at once.
+    AsFailed,
+    /// It gets no new connections, and leaves when it has none left, or after this time.
+    Drain(Duration),
+}
+
+/// What keeps a server out that fails again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// So many falls …
+    pub falls: u32,
+    /// … within this time …
+    pub within: Duration,
+    /// … keep it out for this time.
+    pub time: Duration,
+}
+
+/// Who serves when no server is up and no fallback can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailOpen {
+    /// Nobody.
+    No,
+    /// The server that was up last.
+    KeepLast,
+    /// Every server that was ever up.
+    KeepAll,
+}
+
+/// A server of last resort.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
     /// Its address in the kernel's table.
@@ -254,6 +285,8 @@ pub struct Fallback {
     pub address: SocketAddr,
     /// How packets reach it.
     pub forward: Forward,
+    /// Who says whether it is up; most often nobody does, and it is taken for up.
+    pub watch: Watch,
 }
 
 /// How a service reacts.
@@ -267,10 +300,36 @@ pub struct Policy {
     pub on_failure: OnFailure,
     /// What a weight set by hand means.
     pub by_hand: ByHand,
-    /// The server of last resort.
-    pub fallback: Option<Fallback>,
+    /// How servers leave that are taken out on purpose.
+    pub removal: Removal,
+    /// What keeps a server out that fails again and again.
+    pub hold: Option<Hold>,
+    /// How long a server that comes up beside others takes to get its whole weight.
+    pub slow_start: Option<Duration>,
+    /// The servers of last resort: the first that is up serves when no server is.
+    pub fallbacks: Vec<Fallback>,
+    /// Who serves when no fallback can.
+    pub fail_open: FailOpen,
     /// Whether the service leaves the kernel when the daemon is stopped.
     pub clean_stop: bool,
+}
+
+impl Default for Policy {
+    /// As ldirectord does when nothing is said.
+    fn default() -> Policy {
+        Policy {
+            fall: 1,
+            rise: 1,
+            on_failure: OnFailure::Remove,
+            by_hand: ByHand::Hold,
+            removal: Removal::AsFailed,
+            hold: None,
+            slow_start: None,
+            fallbacks: Vec::new(),
+            fail_open: FailOpen::No,
+            clean_stop: true,
+        }
+    }
 }
 
 /// One virtual service, as configured.

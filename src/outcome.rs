@@ -137,6 +137,55 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Evidence that this host, not the server, is the reason for a bad result. A refusal, a reset or an
+/// answer of the server is never that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Illness {
+    /// The interface on the way to the server has no carrier, or is down.
+    NoCarrier,
+    /// There is no route to the server.
+    NoRoute,
+    /// The gateway on the way to the server does not answer.
+    Gateway,
+    /// No file descriptor was left.
+    Descriptors,
+    /// No local address or port was left.
+    Ports,
+    /// No buffer was left.
+    Buffers,
+    /// Our timers were late by more than half a timeout: this process was not let run.
+    Late,
+}
+
+impl Illness {
+    /// Its stable short code.
+    pub fn name(self) -> &'static str {
+        match self {
+            Illness::NoCarrier => "no-carrier",
+            Illness::NoRoute => "no-route",
+            Illness::Gateway => "gateway",
+            Illness::Descriptors => "descriptors",
+            Illness::Ports => "ports",
+            Illness::Buffers => "buffers",
+            Illness::Late => "late",
+        }
+    }
+}
+
+impl fmt::Display for Illness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Illness::NoCarrier => "the interface on the way has no carrier",
+            Illness::NoRoute => "there is no route",
+            Illness::Gateway => "the gateway on the way does not answer",
+            Illness::Descriptors => "no file descriptors are left (raise LimitNOFILE)",
+            Illness::Ports => "no local ports are left (net.ipv4.ip_local_port_range)",
+            Illness::Buffers => "no network buffers are left",
+            Illness::Late => "this process was not let run in time",
+        })
+    }
+}
+
 /// The result of asking once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -144,9 +193,16 @@ pub struct Outcome {
     pub result: Result<String, Failure>,
     /// How long the exchange took.
     pub took: Duration,
+    /// Evidence that a bad result is our own fault.
+    pub illness: Option<Illness>,
 }
 
 impl Outcome {
+    /// A result without evidence against ourselves.
+    pub fn new(result: Result<String, Failure>, took: Duration) -> Outcome {
+        Outcome { result, took, illness: None }
+    }
+
     /// Whether the server is well.
     pub fn is_good(&self) -> bool {
         self.result.is_ok()

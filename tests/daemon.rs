@@ -13,8 +13,8 @@ use lvsentry::daemon::{Daemon, Event, Setup};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Memory, Scope};
 use lvsentry::model::{
-    ByHand, Fallback, Forward, OnFailure, Plan, Policy, ProbeKey, Protocol, Server, Service, ServiceKey,
-    Settings, Watch, Weight,
+    ByHand, Fallback, Forward, Plan, Policy, ProbeKey, Protocol, Server, Service, ServiceKey, Settings,
+    Watch, Weight,
 };
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
@@ -175,14 +175,8 @@ fn server(n: u8, weight: u32) -> Server {
 }
 
 fn service(n: u8, servers: &[u8]) -> Service {
-    let policy = Policy {
-        fall: 1,
-        rise: 1,
-        on_failure: OnFailure::Remove,
-        by_hand: ByHand::Hold,
-        fallback: Some(Fallback { entry: fallback(), address: fallback(), forward: Forward::Gate }),
-        clean_stop: true,
-    };
+    let last = Fallback { entry: fallback(), address: fallback(), forward: Forward::Gate, watch: Watch::On };
+    let policy = Policy { fallbacks: vec![last], ..Policy::default() };
     let servers = servers.iter().map(|n| server(*n, 1)).collect();
     let origin = Place { file: "test.cf".into(), line: 1 };
     Service { key: key(n), settings: settings(), servers, policy, origin }

@@ -75,8 +75,11 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             rise,
             on_failure: if quiesce { OnFailure::Quiesce } else { OnFailure::Remove },
             by_hand: if hold { ByHand::Hold } else { ByHand::Repair },
-            fallback: fallback.map(|at| Fallback { entry: at, address: at, forward: Forward::Masq }),
-            clean_stop: true,
+            fallbacks: fallback
+                .map(|at| Fallback { entry: at, address: at, forward: Forward::Masq, watch: Watch::On })
+                .into_iter()
+                .collect(),
+            ..Policy::default()
         },
     )
 }
@@ -127,7 +130,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 fn outcome(good: bool) -> Outcome {
     let bad = || Failure::new(Phase::Connect, Reason::Refused, "refused");
-    Outcome { result: if good { Ok("well".into()) } else { Err(bad()) }, took: Duration::ZERO }
+    Outcome::new(if good { Ok("well".into()) } else { Err(bad()) }, Duration::ZERO)
 }
 
 // ---- a world: a director, a kernel, and what is watched -------------------------------------------
@@ -221,7 +224,7 @@ impl World {
             let service = pool.service();
             let was_live = before.services.get(&service.key).is_some_and(Entry::is_live);
             let idle = |d: Decision| !matches!(d.rule, Rule::Up | Rule::On | Rule::ByHand);
-            if was_live && service.policy.fallback.is_some() && pool.decisions().all(idle) {
+            if was_live && !service.policy.fallbacks.is_empty() && pool.decisions().all(idle) {
                 assert!(pool.entry().is_live(), "maintenance leaves {} without anybody", service.key);
             }
             for server in service.servers.iter().filter(|s| s.watch == Watch::On) {
@@ -383,7 +386,7 @@ proptest! {
             let on = service.servers.iter().any(|s| s.watch == Watch::On && !held(s));
             let stands = &world.kernel.services[&service.key].destinations;
             let live: Vec<_> = stands.iter().filter(|(_, d)| d.weight.is_live()).map(|(at, _)| *at).collect();
-            match &service.policy.fallback {
+            match service.policy.fallbacks.first() {
                 _ if on => {}
                 Some(fallback) => prop_assert_eq!(live, vec![fallback.entry]),
                 None => prop_assert_eq!(live, vec![]),
@@ -400,7 +403,7 @@ proptest! {
         for step in steps {
             world.step(step);
             for pool in world.director.pools() {
-                let fallback = pool.service().policy.fallback.as_ref().map(|f| f.entry);
+                let fallback = pool.service().policy.fallbacks.first().map(|f| f.entry);
                 let entry = pool.entry();
                 let live = entry.destinations.iter().filter(|(_, d)| d.weight.is_live());
                 for (at, _) in live.filter(|(at, _)| Some(**at) != fallback) {

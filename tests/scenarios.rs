@@ -178,7 +178,7 @@ impl Stage {
         assert!(!probes.is_empty(), "nobody asks {server}");
         let failure = || Failure::new(Phase::Connect, Reason::Refused, "connection refused");
         let result = || if good { Ok("200 OK".into()) } else { Err(failure()) };
-        let outcome = || Outcome { result: result(), took: Duration::from_millis(1) };
+        let outcome = || Outcome::new(result(), Duration::from_millis(1));
         probes.into_iter().map(|key| Event::Answered(key, outcome())).collect()
     }
 

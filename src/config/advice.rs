@@ -17,7 +17,7 @@ pub fn service(draft: &ServiceDraft, faults: &mut Faults) {
     if draft.on_failure.value == OnFailure::Quiesce {
         quiescence(draft, faults);
     }
-    if let Some(fallback) = &draft.fallback {
+    for fallback in &draft.fallbacks {
         same_as_fallback(draft, &fallback.value, faults);
     }
 }

@@ -262,7 +262,11 @@ fn policy(draft: &ServiceDraft) -> Policy {
         rise: draft.rise.value,
         on_failure: draft.on_failure.value,
         by_hand: draft.by_hand.value,
-        fallback: draft.fallback.as_ref().map(|said| said.value.clone()),
+        removal: draft.removal.value,
+        hold: draft.hold.as_ref().map(|said| said.value),
+        slow_start: draft.slow_start.as_ref().map(|said| said.value),
+        fallbacks: draft.fallbacks.iter().map(|said| said.value.clone()).collect(),
+        fail_open: draft.fail_open.value,
         clean_stop: draft.clean_stop.value,
     }
 }

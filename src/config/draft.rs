@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{LogTarget, State, Webhook};
-use crate::model::{ByHand, Fallback, Forward, OnFailure, ServiceKey, Weight};
+use crate::model::{ByHand, FailOpen, Fallback, Forward, Hold, OnFailure, Removal, ServiceKey, Weight};
 use crate::probe::options::{Given, Options};
 use crate::span::Span;
 
@@ -92,8 +92,16 @@ pub struct ServiceDraft {
     pub by_hand: Said<ByHand>,
     /// Whether the service leaves the kernel when the daemon is stopped.
     pub clean_stop: Said<bool>,
-    /// The server of last resort.
-    pub fallback: Option<Said<Fallback>>,
+    /// How servers leave that are taken out on purpose.
+    pub removal: Said<Removal>,
+    /// What keeps a server out that fails again and again.
+    pub hold: Option<Said<Hold>>,
+    /// How long a server that comes up takes to get its whole weight.
+    pub slow_start: Option<Said<Duration>>,
+    /// The servers of last resort.
+    pub fallbacks: Vec<Said<Fallback>>,
+    /// Who serves when no fallback can.
+    pub fail_open: Said<FailOpen>,
     /// What a shell runs when no server is up, and when one is again.
     pub fallback_command: Option<Said<String>>,
     /// The file that gets every result.

@@ -115,7 +115,9 @@ fn service(source: &Source, draft: &ServiceDraft) -> Service {
     rows.said("on_failure", &draft.on_failure, |value| word(&ON_FAILURE, *value));
     rows.said("by_hand", &draft.by_hand, |value| word(&BY_HAND, *value));
     rows.said("clean_stop", &draft.clean_stop, bool::to_string);
-    rows.maybe("fallback", draft.fallback.as_ref(), |at| format!("{} {}", at.address, at.forward));
+    for fallback in &draft.fallbacks {
+        rows.said("fallback", fallback, |at| format!("{} {}", at.address, at.forward));
+    }
     rows.maybe("fallback_command", draft.fallback_command.as_ref(), String::clone);
     rows.maybe("monitor_file", draft.monitor.as_ref(), |path| path.display().to_string());
     alerts(&mut rows, &draft.alert);

@@ -67,7 +67,8 @@ pub(super) fn settings(service: &ServiceDraft) -> Vec<Setting> {
     );
     let stops = "cleanstop was not set: services leave the kernel at a stop";
     put("clean_stop", service.clean_stop.value.to_string(), &service.clean_stop.span, stops);
-    if let Some(said) = &service.fallback {
+    // Of an ldirectord.cf there is one at most.
+    if let Some(said) = service.fallbacks.first() {
         put("fallback", format!("[{}]", fallback(service.key, &said.value)), &said.span, "");
     }
     if let Some(said) = &service.fallback_command {
@@ -91,7 +92,8 @@ pub(super) struct Common {
 impl Common {
     /// What every service says alike, where there are two at least.
     pub(super) fn of(draft: &Draft) -> Common {
-        let services: Vec<&ServiceDraft> = draft.services.iter().filter(|service| !service.is_out()).collect();
+        let services: Vec<&ServiceDraft> =
+            draft.services.iter().filter(|service| !service.is_out()).collect();
         let mut common = Common::default();
         // The alerts of most; the others say theirs.
         let mut asked: BTreeMap<Vec<String>, usize> = BTreeMap::new();

@@ -145,6 +145,13 @@ fn event(what: What) -> Option<&'static str> {
 fn is_down(decision: &Decision) -> bool {
     !matches!(
         decision.rule,
-        Rule::Up | Rule::On | Rule::ByHand | Rule::Off | Rule::NotChecked | Rule::Adopted
+        Rule::Up
+            | Rule::On
+            | Rule::ByHand
+            | Rule::Ordered
+            | Rule::Rising
+            | Rule::Off
+            | Rule::NotChecked
+            | Rule::Adopted
     )
 }

@@ -158,7 +158,7 @@ enum Role {
 fn role(director: &Director, key: &ServiceKey, at: &SocketAddr) -> Role {
     let Some(pool) = director.pool(key) else { return Role::Stranger };
     let service = pool.service();
-    let fallback = service.policy.fallback.as_ref().is_some_and(|fallback| fallback.entry == *at);
+    let fallback = service.policy.fallbacks.iter().any(|fallback| fallback.entry == *at);
     let server = service.servers.iter().any(|server| server.entry == *at);
     match (server, fallback) {
         (true, true) if pool.fallback_serving().is_some() => Role::Fallback,
@@ -177,7 +177,9 @@ fn configured(director: &Director, key: &ServiceKey, at: &SocketAddr) -> SocketA
     let Some(pool) = director.pool(key) else { return *at };
     let service = pool.service();
     let found = match role(director, key, at) {
-        Role::Fallback => service.policy.fallback.as_ref().map(|fallback| fallback.address),
+        Role::Fallback => {
+            service.policy.fallbacks.iter().find(|fallback| fallback.entry == *at).map(|f| f.address)
+        }
         Role::Server => service.servers.iter().find(|server| server.entry == *at).map(|s| s.address),
         Role::Stranger => None,
     };

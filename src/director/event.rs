@@ -1,13 +1,15 @@
 //! What comes into the director, and what people must hear of. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::health::Health;
+use super::member::{Reason, SPARE};
+use super::order::{Order, Sort, Whom};
 use crate::model::{Moment, Plan, ProbeKey, ServiceKey, Weight};
-use crate::outcome::Outcome;
+use crate::outcome::{Illness, Outcome};
 use crate::span::Place;
 use crate::table::Entry;
 
@@ -27,6 +29,12 @@ pub enum Event {
     SetByHand(ServiceKey, SocketAddr, Weight),
     /// These servers, and no others, are in maintenance: wherever they stand, now and after reloads.
     Maintenance(Held),
+    /// An operator decided something about servers.
+    Ordered(Order),
+    /// An operator takes back his orders of these kinds about these servers.
+    Lifted(Whom, Vec<Sort>),
+    /// These destinations of a service stand in the kernel with weight 0, and have no connection left.
+    Idle(ServiceKey, BTreeSet<SocketAddr>),
     /// A new configuration is in force.
     Reloaded(Plan),
     /// Time has come to what [`super::Director::deadline`] said.
@@ -48,6 +56,24 @@ pub enum Notice {
     Maintenance(Decision, Arc<str>),
     /// The file is gone: the server comes back once it has given a good result.
     MaintenanceOver(Decision),
+    /// An operator's order is in force for a server.
+    Ordered(Decision, Arc<Order>),
+    /// An operator's order is not in force any more: taken back, or its time is over.
+    OrderOver(Decision, Arc<Order>),
+    /// No weight is ordered any more.
+    WeightBack(Decision),
+    /// A server that is drained has no connection left, or its time is over.
+    Drained(Decision),
+    /// A server fell again and again, and has to wait until then.
+    Held(Decision, Moment),
+    /// It has waited long enough.
+    HoldOver(Decision),
+    /// A fallback of a service that is checked was found up, or down.
+    Fallback(ServiceKey, SocketAddr, Arc<Outcome>),
+    /// Servers fail with evidence that we are the reason: they stay in for a while.
+    Ill(Illness),
+    /// No removal is delayed any more.
+    Well,
     /// No server of the service is up; whether a fallback serves now.
     AllDown(ServiceKey, Option<SocketAddr>),
     /// A server of the service is up again after none was.
@@ -75,9 +101,39 @@ impl fmt::Display for Notice {
             }
             Notice::MaintenanceOver(d) => {
                 write!(f, "Real server {} ({}) is no longer in maintenance", d.server, d.service)?;
-                let waits = d.rule == Rule::Maintenance;
+                let waits = d.rule == Rule::Waiting;
                 if waits { f.write_str(": it comes back with its next good check") } else { Ok(()) }
             }
+            Notice::Ordered(d, order) => {
+                let why = order.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                write!(f, "Real server {} ({}): {} ordered{why}", d.server, d.service, order.deed)
+            }
+            Notice::OrderOver(d, order) => {
+                write!(f, "Real server {} ({}): {} no longer ordered", d.server, d.service, order.deed)?;
+                let waits = d.rule == Rule::Waiting;
+                if waits { f.write_str(": it comes back with its next good check") } else { Ok(()) }
+            }
+            Notice::WeightBack(d) => {
+                write!(f, "Real server {} ({}): no weight is ordered any more", d.server, d.service)
+            }
+            Notice::Drained(d) => write!(f, "Real server {} ({}) is drained", d.server, d.service),
+            Notice::Held(d, _) => {
+                write!(f, "Real server {} ({}) fell again and again: it is held out", d.server, d.service)
+            }
+            Notice::HoldOver(d) => {
+                write!(f, "Real server {} ({}) is no longer held out", d.server, d.service)?;
+                f.write_str(": it comes back with its next good check")
+            }
+            Notice::Fallback(key, at, outcome) => {
+                let what = if outcome.is_good() { "up" } else { "down" };
+                write!(f, "Fallback server {at} ({key}) is {what}: {outcome}")
+            }
+            Notice::Ill(illness) => write!(
+                f,
+                "This director is unwell: {illness}; servers that fail for it stay in for up to {} s",
+                SPARE.as_secs()
+            ),
+            Notice::Well => f.write_str("This director is well again: no removal is delayed"),
             Notice::AllDown(key, Some(fallback)) => {
                 write!(f, "No real server of {key} is up: fallback {fallback} serves")
             }
@@ -102,16 +158,34 @@ pub enum Rule {
     Adopted,
     /// It failed.
     Failed,
-    /// A maintenance file takes it out, or did so and no check asked since has spoken.
+    /// A maintenance file takes it out.
     Maintenance,
+    /// An operator drains it: it stands without new connections.
+    Draining,
+    /// An operator drains it, and that is done: not in the table.
+    Drained,
+    /// An operator disabled it: not in the table.
+    Disabled,
+    /// It fell again and again, and has to wait.
+    Hold,
+    /// Nothing takes it out any more, and no check asked since has spoken.
+    Waiting,
     /// It is up, and somebody set this weight with a tool of his own.
     ByHand,
+    /// It is up, and an operator ordered this weight.
+    Ordered,
+    /// It is up since not long: a share of its configured weight.
+    Rising,
+    /// It failed, with evidence that we are the reason: it stays for a while.
+    Spared,
+    /// It failed, and stays since nobody else is left (`fail_open`).
+    Kept,
 }
 
 impl Rule {
     /// Whether the server counts as up by it.
     pub fn is_up(self) -> bool {
-        matches!(self, Rule::Up | Rule::On | Rule::ByHand)
+        matches!(self, Rule::Up | Rule::On | Rule::ByHand | Rule::Ordered | Rule::Rising)
     }
 }
 
@@ -125,7 +199,16 @@ impl fmt::Display for Rule {
             Rule::Adopted => "found in the table, not checked yet",
             Rule::Failed => "failed its check",
             Rule::Maintenance => "in maintenance",
+            Rule::Draining => "drained by an operator",
+            Rule::Drained => "drained by an operator, no connections left",
+            Rule::Disabled => "disabled by an operator",
+            Rule::Hold => "on hold, since it fell again and again",
+            Rule::Waiting => "waits for its next good check",
             Rule::ByHand => "weight set by hand",
+            Rule::Ordered => "weight ordered by an operator",
+            Rule::Rising => "up, its weight is growing (slow start)",
+            Rule::Spared => "failed its check, and stays for a while: this director is unwell",
+            Rule::Kept => "failed its check, and stays since nobody else is left (fail_open)",
         })
     }
 }
@@ -144,6 +227,8 @@ pub struct Decision {
     pub weight: Option<Weight>,
     /// The rule that says so.
     pub rule: Rule,
+    /// Why it is out, beside its health.
+    pub reasons: Vec<Reason>,
     /// Its health.
     pub health: Health,
     /// Since when it is up, down or unknown.
@@ -159,7 +244,15 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}) is {}", self.server, self.service, self.health)?;
         match (&self.last, self.rule) {
-            (_, Rule::Maintenance) => write!(f, ": {}", self.rule),
+            (
+                _,
+                Rule::Maintenance
+                | Rule::Draining
+                | Rule::Drained
+                | Rule::Disabled
+                | Rule::Hold
+                | Rule::Waiting,
+            ) => write!(f, ": {}", self.rule),
             (_, Rule::ByHand) => write!(f, "; weight {} set by hand", self.weight.unwrap_or(Weight::ZERO)),
             (Some(outcome), _) => write!(f, ": {outcome}"),
             (None, rule) => write!(f, ": {rule}"),

@@ -7,6 +7,8 @@
 
 pub mod event;
 pub mod health;
+pub mod member;
+pub mod order;
 pub mod pool;
 pub mod repeat;
 
@@ -14,9 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{Moment, Plan, ProbeKey, ServiceKey, Watch};
-use crate::outcome::Outcome;
+use crate::outcome::{Illness, Outcome};
 use crate::table::{Entry, Table};
 use event::{Decision, Event, Held, Notice};
+use order::{Order, Orders};
 use pool::Pool;
 
 /// What is known of all services, and what follows from it.
@@ -34,6 +37,12 @@ pub struct Director {
     notices: VecDeque<Notice>,
     /// Who is in maintenance.
     held: Held,
+    /// What operators decided.
+    orders: Orders,
+    /// Services that left the configuration and whose servers are drained.
+    dismissed: BTreeMap<ServiceKey, Pool>,
+    /// Services with servers whose removal is delayed, since we are unwell.
+    ill: BTreeSet<ServiceKey>,
 }
 
 impl Director {
@@ -56,19 +65,52 @@ impl Director {
             Event::SetByHand(key, at, weight) => {
                 self.update(key, |pool, notices| pool.set_by_hand(at, weight, notices));
             }
-            Event::Maintenance(held) => self.maintenance(held, now),
-            Event::Reloaded(plan) => self.reloaded(plan, now),
-            Event::Tick => {
-                for key in std::mem::take(&mut self.waiting) {
-                    self.update(key, |pool, notices| pool.tick(now, notices));
-                }
+            Event::Maintenance(held) => {
+                self.held = held;
+                self.direct_all(now);
             }
+            Event::Ordered(order) => {
+                self.orders.give(order);
+                self.direct_all(now);
+            }
+            Event::Lifted(whom, sorts) => {
+                self.orders.lift(&whom, &sorts);
+                self.direct_all(now);
+            }
+            Event::Idle(key, idle) => self.update(key, |pool, notices| pool.idle(&idle, now, notices)),
+            Event::Reloaded(plan) => self.reloaded(plan, now),
+            Event::Tick => self.tick(now),
         }
     }
 
     /// When [`Event::Tick`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Moment> {
-        self.waiting.iter().filter_map(|key| self.pools.get(key)?.deadline()).min()
+        let pools = self.waiting.iter().filter_map(|key| self.pool_or_dismissed(key)?.deadline());
+        pools.chain(self.orders.deadline()).min()
+    }
+
+    /// What operators decided, as far as it is in force.
+    pub fn orders(&self) -> impl Iterator<Item = &Arc<Order>> {
+        self.orders.iter()
+    }
+
+    /// The services of which somebody's connections are waited for: [`Event::Idle`] tells of them.
+    pub fn draining(&self) -> impl Iterator<Item = ServiceKey> {
+        let all = self.pools.iter().chain(&self.dismissed);
+        all.filter(|(_, pool)| pool.is_draining()).map(|(key, _)| *key)
+    }
+
+    /// How much of what we look at we can see, in percent: the share of servers whose last result holds no
+    /// evidence of our own illness. For a cluster that has to choose among directors.
+    pub fn fitness(&self) -> u8 {
+        let (all, ill) = self.pools.values().map(Pool::sight).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        // A share of 100 fits.
+        if all == 0 { 100 } else { ((all - ill) * 100 / all) as u8 }
+    }
+
+    /// What makes us unwell, while removals are delayed for it.
+    pub fn illness(&self) -> Option<Illness> {
+        self.ill.iter().find_map(|key| self.pools.get(key)?.illness())
     }
 
     /// Whether every server that is checked has had a result since it came to us.
@@ -88,12 +130,13 @@ impl Director {
 
     /// What the kernel should hold of a service; none when it is not ours to keep.
     pub fn entry(&self, key: &ServiceKey) -> Option<Entry> {
-        self.pools.get(key).map(Pool::entry)
+        self.pool_or_dismissed(key).map(Pool::entry)
     }
 
     /// What the kernel should hold of all our services.
     pub fn table(&self) -> Table {
-        Table { services: self.pools.iter().map(|(key, pool)| (*key, pool.entry())).collect() }
+        let all = self.pools.iter().chain(&self.dismissed);
+        Table { services: all.map(|(key, pool)| (*key, pool.entry())).collect() }
     }
 
     /// Why each server's weight is what it is: all services in order, servers as configured.
@@ -125,8 +168,10 @@ impl Director {
     }
 
     fn reloaded(&mut self, plan: Plan, now: Moment) {
-        let mut old = std::mem::take(&mut self.pools);
+        let mut old = std::mem::take(&mut self.dismissed);
+        old.append(&mut self.pools);
         self.unheard.clear();
+        self.ill.retain(|key| plan.services.contains_key(key));
         for (key, service) in plan.services {
             let pool = match old.remove(&key) {
                 Some(same) if *same.service() == service => same,
@@ -136,6 +181,7 @@ impl Director {
             self.enter(key, pool, now);
         }
         self.changed.extend(old.keys());
+        self.dismiss(old, now);
         self.listen();
         self.share(now);
     }
@@ -162,28 +208,53 @@ impl Director {
             self.unheard.insert(key);
         }
         self.pools.insert(key, pool);
-        self.maintain(key, now);
+        self.direct(key, now);
     }
 
-    fn maintenance(&mut self, held: Held, now: Moment) {
-        self.held = held;
-        let keys: Vec<_> = self.pools.keys().copied().collect();
-        for key in keys {
-            self.maintain(key, now);
+    /// What leaves the configuration is drained first, where that is wanted.
+    fn dismiss(&mut self, old: BTreeMap<ServiceKey, Pool>, now: Moment) {
+        for (key, pool) in old {
+            let leaving = if pool.is_dismissed() { Some(pool) } else { pool.dismissed(now) };
+            if let Some(leaving) = leaving {
+                self.dismissed.insert(key, leaving);
+                self.waiting.insert(key);
+            }
         }
     }
 
-    fn maintain(&mut self, key: ServiceKey, now: Moment) {
-        let held = std::mem::take(&mut self.held);
-        self.update(key, |pool, notices| pool.maintain(&held, now, notices));
-        self.held = held;
+    fn tick(&mut self, now: Moment) {
+        if self.orders.expire(now) {
+            self.direct_all(now);
+        }
+        for key in std::mem::take(&mut self.waiting) {
+            self.update(key, |pool, notices| pool.tick(now, notices));
+        }
+    }
+
+    fn direct_all(&mut self, now: Moment) {
+        let keys: Vec<_> = self.pools.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.direct(key, now));
+    }
+
+    /// Lets maintenance files and orders count for a service.
+    fn direct(&mut self, key: ServiceKey, now: Moment) {
+        let (held, orders) = (std::mem::take(&mut self.held), std::mem::take(&mut self.orders));
+        self.update(key, |pool, notices| pool.direct(&held, &orders, now, notices));
+        (self.held, self.orders) = (held, orders);
+    }
+
+    fn pool_or_dismissed(&self, key: &ServiceKey) -> Option<&Pool> {
+        self.pools.get(key).or_else(|| self.dismissed.get(key))
     }
 
     fn listen(&mut self) {
         self.listeners.clear();
         for (key, pool) in &self.pools {
-            for (i, server) in pool.service().servers.iter().enumerate() {
-                if let Watch::Probe(probe) = &server.watch {
+            let service = pool.service();
+            let servers = service.servers.iter().map(|server| &server.watch);
+            let watches = servers.chain(service.policy.fallbacks.iter().map(|fallback| &fallback.watch));
+            for (i, watch) in watches.enumerate() {
+                if let Watch::Probe(probe) = watch {
                     self.listeners.entry(probe.clone()).or_default().push((*key, i));
                 }
             }
@@ -193,7 +264,8 @@ impl Director {
     /// Lets `what` happen to a service and notes what follows; `what` says whether the entry may
     /// have changed.
     fn update(&mut self, key: ServiceKey, what: impl FnOnce(&mut Pool, &mut Vec<Notice>) -> bool) {
-        let Some(pool) = self.pools.get_mut(&key) else { return };
+        let pool = self.pools.get_mut(&key).or_else(|| self.dismissed.get_mut(&key));
+        let Some(pool) = pool else { return };
         let mut notices = Vec::new();
         if what(pool, &mut notices) {
             self.changed.insert(key);
@@ -206,6 +278,26 @@ impl Director {
         if self.unheard.contains(&key) && pool.has_heard_all() {
             self.unheard.remove(&key);
         }
+        let illness = pool.illness();
+        if self.dismissed.get(&key).is_some_and(Pool::is_over) {
+            self.dismissed.remove(&key);
+        }
         self.notices.extend(notices);
+        self.note_illness(key, illness);
+    }
+
+    /// Tells of our own illness once, and once that it is over.
+    fn note_illness(&mut self, key: ServiceKey, illness: Option<Illness>) {
+        let was_well = self.ill.is_empty();
+        match illness {
+            Some(illness) => {
+                self.ill.insert(key);
+                if was_well {
+                    self.notices.push_back(Notice::Ill(illness));
+                }
+            }
+            None if self.ill.remove(&key) && self.ill.is_empty() => self.notices.push_back(Notice::Well),
+            None => {}
+        }
     }
 }

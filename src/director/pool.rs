@@ -1,14 +1,16 @@
 //! One service: the health of its servers and its policy, and what the kernel should hold of it. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Decision, Held, Notice, Rule};
 use super::health::Health;
-use crate::model::{ByHand, Moment, OnFailure, Server, Service, Watch, Weight};
-use crate::outcome::Outcome;
+use super::member::{Member, Reason, Turn};
+use super::order::{Deed, Order, Orders};
+use crate::model::{ByHand, FailOpen, Fallback, Moment, OnFailure, Removal, Server, Service, Watch, Weight};
+use crate::outcome::{Illness, Outcome};
 use crate::table::{Destination, Entry};
 
 /// How long a fallback waits for first results before it serves without them.
@@ -19,6 +21,10 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 pub struct Pool {
     service: Arc<Service>,
     members: Vec<Member>,
+    /// What is known of its fallbacks, in their order.
+    resorts: Vec<Member>,
+    /// The moment up to which all is taken in.
+    now: Moment,
     /// When the service, as it is configured now, came to us.
     begun: Moment,
     /// Whether every first check has spoken, or has had its time.
@@ -26,42 +32,24 @@ pub struct Pool {
     /// What stood in the table when the service came to us and is no server of it: stays until
     /// somebody better serves.
     inherited: BTreeMap<SocketAddr, Destination>,
+    /// Servers that left the configuration and are drained, and until when.
+    leaving: BTreeMap<SocketAddr, (Destination, Moment)>,
+    /// The server that was up last, once none is.
+    last_up: Option<SocketAddr>,
+    /// Whether it has left the configuration.
+    dismissed: bool,
     /// Whether the last notice about the whole service said that no server is up.
     all_down: bool,
-}
-
-/// What is known of one server; its configuration stands at the same place in the service.
-#[derive(Debug, Clone)]
-struct Member {
-    health: Health,
-    since: Moment,
-    /// Whether a check has spoken since the server came to us.
-    spoken: bool,
-    /// What the kernel held of it when it came to us.
-    adopted: Option<Destination>,
-    by_hand: Option<Weight>,
-    maintenance: Maintenance,
-    last: Option<Arc<Outcome>>,
-}
-
-/// What a maintenance file has to do with a server. As long as it has, the server is down.
-#[derive(Debug, Clone, PartialEq)]
-enum Maintenance {
-    /// Nothing.
-    None,
-    /// The file of this name takes it out, whatever its checks say.
-    In(Arc<str>),
-    /// Its file went at that moment: only what was asked since counts.
-    Over(Moment),
 }
 
 impl Pool {
     /// A service that comes to us, with what the kernel holds of it.
     pub fn new(service: Arc<Service>, stands: Option<&Entry>, now: Moment) -> Pool {
         let stood = |at: &SocketAddr| stands.and_then(|entry| entry.destinations.get(at)).cloned();
-        let members = service.servers.iter().map(|s| Member::new(s, stood(&s.entry), now)).collect();
+        let members = service.servers.iter().map(|s| Member::new(&s.watch, stood(&s.entry), now)).collect();
         let standing = stands.map(|entry| entry.destinations.clone()).unwrap_or_default();
-        Pool::with(service, members, standing, now)
+        let resorts = service.policy.fallbacks.iter().map(|f| Member::new(&f.watch, None, now)).collect();
+        Pool::with(service, members, resorts, standing, now)
     }
 
     /// The same service under a new configuration: servers that stay keep what is known of them.
@@ -79,21 +67,84 @@ impl Pool {
             Some((before, member)) => {
                 member.carried(before, server, stands.destinations.get(&server.entry), now)
             }
-            None => Member::new(server, stands.destinations.get(&server.entry).cloned(), now),
+            None => Member::new(&server.watch, stands.destinations.get(&server.entry).cloned(), now),
         });
         let members = members.collect();
-        let all_down = self.all_down;
-        Pool { all_down, ..Pool::with(service, members, stands.destinations, now) }
+        let resorts = service.policy.fallbacks.iter().map(|fallback| self.resort(fallback, now)).collect();
+        let leaving = self.dropped(&service, &stands, now);
+        let (all_down, last_up) = (self.all_down, self.last_up);
+        Pool { all_down, last_up, leaving, ..Pool::with(service, members, resorts, stands.destinations, now) }
+    }
+
+    /// The service when it has left the configuration, as long as its servers are drained; none when
+    /// that is not wanted.
+    pub fn dismissed(&self, now: Moment) -> Option<Pool> {
+        let Removal::Drain(_) = self.service.policy.removal else { return None };
+        let mut service = Service::clone(&self.service);
+        service.servers.clear();
+        service.policy.fallbacks.clear();
+        let leaving = self.dropped(&service, &self.entry(), now);
+        let pool = Pool::with(Arc::new(service), Vec::new(), Vec::new(), BTreeMap::new(), now);
+        (!leaving.is_empty()).then_some(Pool { leaving, dismissed: true, all_down: true, ..pool })
+    }
+
+    /// Whether it has left the configuration, and is there for those alone that are drained.
+    pub fn is_dismissed(&self) -> bool {
+        self.dismissed
+    }
+
+    /// Whether it has left the configuration and nothing is drained any more.
+    pub fn is_over(&self) -> bool {
+        self.dismissed && self.leaving.is_empty()
+    }
+
+    /// What is known of a fallback that may have been one before.
+    fn resort(&self, fallback: &Fallback, now: Moment) -> Member {
+        let mut old = self.service.policy.fallbacks.iter().zip(&self.resorts);
+        let same = old.find(|(before, _)| *before == fallback);
+        same.map_or_else(|| Member::new(&fallback.watch, None, now), |(_, member)| member.clone())
+    }
+
+    /// What is drained once a new configuration is in force: what was before, and who has left since.
+    fn dropped(
+        &self,
+        after: &Service,
+        stands: &Entry,
+        now: Moment,
+    ) -> BTreeMap<SocketAddr, (Destination, Moment)> {
+        let Removal::Drain(time) = after.policy.removal else { return BTreeMap::new() };
+        let is_server = |at: &SocketAddr| after.servers.iter().any(|server| server.entry == *at);
+        let was_server = |at: &SocketAddr| self.service.servers.iter().any(|server| server.entry == *at);
+        let gone = stands.destinations.iter().filter(|(at, _)| was_server(at));
+        let gone =
+            gone.map(|(at, d)| (*at, (Destination { weight: Weight::ZERO, ..d.clone() }, now.after(time))));
+        let mut leaving: BTreeMap<_, _> = gone.collect();
+        leaving.extend(self.leaving.clone());
+        leaving.retain(|at, _| !is_server(at));
+        leaving
     }
 
     fn with(
         service: Arc<Service>,
         members: Vec<Member>,
+        resorts: Vec<Member>,
         standing: BTreeMap<SocketAddr, Destination>,
         now: Moment,
     ) -> Pool {
         let inherited = strangers(&service, standing);
-        let mut pool = Pool { service, members, begun: now, settled: false, inherited, all_down: false };
+        let mut pool = Pool {
+            service,
+            members,
+            resorts,
+            now,
+            begun: now,
+            settled: false,
+            inherited,
+            leaving: BTreeMap::new(),
+            last_up: None,
+            dismissed: false,
+            all_down: false,
+        };
         pool.settle(now);
         pool
     }
@@ -105,13 +156,13 @@ impl Pool {
         for (server, member) in self.service.servers.iter().zip(&mut self.members) {
             let stood = stands.destinations.get(&server.entry);
             if member.health == Health::Unknown && stood.is_some() {
-                *member = Member::new(server, stood.cloned(), now);
+                *member = Member::new(&server.watch, stood.cloned(), now);
             }
         }
         if !self.settled {
             self.inherited = strangers(&self.service, stands.destinations.clone());
         }
-        self.relieve(stands.is_live() && self.members.iter().any(Member::is_in_maintenance));
+        self.relieve(stands.is_live() && self.members.iter().any(|member| !member.reasons.is_empty()));
         true
     }
 
@@ -122,30 +173,37 @@ impl Pool {
 
     /// When this service wants to be looked at again though nothing happened.
     pub fn deadline(&self) -> Option<Moment> {
-        (!self.settled).then(|| self.begun.after(SETTLE))
+        let settle = (!self.settled).then(|| self.begun.after(SETTLE));
+        let slow = self.service.policy.slow_start;
+        let members = self.members.iter().chain(&self.resorts);
+        let members = members.filter_map(|member| member.deadline(slow, self.now));
+        members.chain(settle).chain(self.leaving.values().map(|(_, until)| *until)).min()
     }
 
     /// What the kernel should hold.
     pub fn entry(&self) -> Entry {
         let mut entry = Entry::new(self.service.settings.clone());
-        for (server, member) in self.service.servers.iter().zip(&self.members) {
-            let Some((destination, _)) = self.wanted(server, member) else { continue };
+        let leaving = self.leaving.iter().map(|(at, (destination, _))| (*at, destination.clone()));
+        entry.destinations.extend(leaving);
+        for i in 0..self.members.len() {
+            let Some((destination, _)) = self.wanted(i) else { continue };
             // Two servers can share one entry: the last that is up counts.
-            let slot = entry.destinations.entry(server.entry).or_insert_with(|| destination.clone());
+            let at = self.service.servers[i].entry;
+            let slot = entry.destinations.entry(at).or_insert_with(|| destination.clone());
             if destination.weight.is_live() || !slot.weight.is_live() {
                 *slot = destination;
             }
         }
-        if !self.any_up() {
-            match &self.service.policy.fallback {
-                Some(fallback) if self.settled => {
-                    entry
-                        .destinations
-                        .insert(fallback.entry, Destination::new(fallback.forward, Weight::ONE));
-                }
-                _ if !self.settled => entry.destinations.extend(self.inherited.clone()),
-                _ => {}
+        if self.any_up() {
+            return entry;
+        }
+        match self.serving_fallback() {
+            _ if !self.settled => entry.destinations.extend(self.inherited.clone()),
+            Some(fallback) => {
+                let destination = Destination::new(fallback.forward, Weight::ONE);
+                entry.destinations.insert(fallback.entry, destination);
             }
+            None => {}
         }
         entry
     }
@@ -158,35 +216,39 @@ impl Pool {
 
     /// Whether a maintenance file takes the server at place `i` out.
     pub fn is_in_maintenance(&self, i: usize) -> bool {
-        self.members.get(i).is_some_and(Member::is_in_maintenance)
+        let is = |reason: &Reason| matches!(reason, Reason::Maintenance(_));
+        self.members.get(i).is_some_and(|member| member.reasons.iter().any(is))
+    }
+
+    /// Whether somebody's connections are waited for: [`Pool::idle`] wants to hear when there are none.
+    pub fn is_draining(&self) -> bool {
+        !self.leaving.is_empty() || self.members.iter().any(|member| member.draining)
     }
 
     /// Whether the server at place `i` needs no answer that was given to others: a check has
     /// spoken about it, or it is out for other reasons.
     pub fn has_heard(&self, i: usize) -> bool {
-        self.members[i].spoken || self.members[i].maintenance != Maintenance::None
+        self.member(i).is_none_or(|member| member.spoken || member.is_kept_out())
     }
 
-    /// Whether a check has spoken about every server that has one, those in maintenance aside.
+    /// Whether a check has spoken about every server that has one, those that are out aside.
     pub fn has_heard_all(&self) -> bool {
         let asked = |server: &Server| matches!(server.watch, Watch::Probe(_));
-        let silent = |(server, member): (&Server, &Member)| {
-            asked(server) && !member.spoken && member.maintenance == Maintenance::None
-        };
+        let silent =
+            |(server, member): (&Server, &Member)| asked(server) && !member.spoken && !member.is_kept_out();
         !self.service.servers.iter().zip(&self.members).any(silent)
     }
 
     /// The last result of the server at place `i`, unless it is one that its health does not
     /// follow yet.
     pub fn settled_answer(&self, i: usize) -> Option<Arc<Outcome>> {
-        let member = &self.members[i];
+        let member = self.member(i)?;
         member.last.clone().filter(|outcome| outcome.is_good() == member.health.is_up())
     }
 
     /// The address of the fallback, when it serves.
     pub fn fallback_serving(&self) -> Option<SocketAddr> {
-        let fallback = self.service.policy.fallback.as_ref()?;
-        (self.settled && !self.any_up()).then_some(fallback.address)
+        (self.settled && !self.any_up()).then(|| self.serving_fallback()).flatten().map(|f| f.address)
     }
 
     /// Why each server's weight is what it is, in the order of the configuration.
@@ -194,8 +256,25 @@ impl Pool {
         (0..self.members.len()).map(|i| self.decision(i))
     }
 
-    /// A result for the server at place `i`; what people must hear of it goes to `notices`. Says
-    /// whether the entry may have changed.
+    /// The fallbacks in their order, each with whether it is up.
+    pub fn fallbacks(&self) -> impl Iterator<Item = (&Fallback, bool)> {
+        let all = self.service.policy.fallbacks.iter().zip(&self.resorts);
+        all.map(|(fallback, member)| (fallback, member.is_up(&fallback.watch)))
+    }
+
+    /// How many servers have a last result, and how many of these hold evidence of our own illness.
+    pub fn sight(&self) -> (usize, usize) {
+        let results = || self.members.iter().filter_map(|member| member.last.as_ref());
+        (results().count(), results().filter(|outcome| outcome.illness.is_some()).count())
+    }
+
+    /// The evidence of our own illness for which removals are delayed.
+    pub fn illness(&self) -> Option<Illness> {
+        self.members.iter().find_map(|member| member.spared).map(|(_, illness)| illness)
+    }
+
+    /// A result for the server at place `i`, the fallbacks following the servers; what people must
+    /// hear of it goes to `notices`. Says whether the entry may have changed.
     pub fn answered(
         &mut self,
         i: usize,
@@ -203,70 +282,191 @@ impl Pool {
         now: Moment,
         notices: &mut Vec<Notice>,
     ) -> bool {
-        let (fall, rise) = (self.service.policy.fall, self.service.policy.rise);
-        let member = &mut self.members[i];
-        if !member.listens(Moment(now.0.saturating_sub(outcome.took))) {
-            member.last = Some(outcome.clone());
-            return self.tick(now, notices);
+        let policy = &self.service.policy;
+        let (fall, hold, slow) = (policy.fall, policy.hold, policy.slow_start);
+        let others = self.any_up();
+        let Some(member) = self.members.get_mut(i) else {
+            return self.resort_answered(i, outcome, now, notices);
+        };
+        let Some(turn) = member.answered(outcome, policy, now) else { return self.tick(now, notices) };
+        if member.health.is_up() && turn.turned && others && slow.is_some() {
+            member.rise(now);
         }
-        let fresh = std::mem::replace(&mut member.maintenance, Maintenance::None) != Maintenance::None;
-        let (before, first) = (member.health, fresh || !member.spoken);
-        let recovers = member.spoken && !fresh && matches!(before, Health::Down | Health::Recovering(_));
-        let after = before.next(outcome.is_good(), first, fall, rise);
-        let turned = before.is_up() != after.is_up() || before == Health::Unknown;
-        member.health = after;
-        member.spoken = true;
-        member.last = Some(outcome.clone());
-        if turned {
-            member.since = now;
-            member.by_hand = None;
+        let must_hold = if turn.turned { member.must_hold(hold, now) } else { None };
+        if turn.turned && others && !self.any_up() {
+            self.last_up = Some(self.service.servers[i].entry);
         }
-        if recovers && after.is_up() {
+        self.tell_turn(i, turn, fall, notices);
+        if let Some(until) = must_hold {
+            self.members[i].take_out(Reason::Hold(until), false, None, now);
+            notices.push(Notice::Held(self.decision(i), until));
+        }
+        self.tick(now, notices) || turn.turned || turn.first || turn.unspared
+    }
+
+    fn tell_turn(&self, i: usize, turn: Turn, fall: u32, notices: &mut Vec<Notice>) {
+        let after = self.members[i].health;
+        if turn.recovers && after.is_up() {
             notices.push(Notice::SoftOver(self.decision(i)));
         }
         match after {
-            _ if turned => notices.push(Notice::Changed(self.decision(i))),
-            Health::Down if first => notices.push(Notice::Changed(self.decision(i))),
+            _ if turn.turned => notices.push(Notice::Changed(self.decision(i))),
+            Health::Down if turn.first => notices.push(Notice::Changed(self.decision(i))),
             Health::Failing(n) => notices.push(Notice::Soft(self.decision(i), n, fall)),
-            Health::Up if before != Health::Up => notices.push(Notice::SoftOver(self.decision(i))),
+            Health::Up if turn.before != Health::Up => notices.push(Notice::SoftOver(self.decision(i))),
             _ => {}
         }
-        self.tick(now, notices) || turned || first
     }
 
-    /// Takes out the servers that are held, at once, and lets the others back in with their next
-    /// good result. Says whether the entry may have changed.
-    pub fn maintain(&mut self, held: &Held, now: Moment, notices: &mut Vec<Notice>) -> bool {
+    /// A result for a fallback.
+    fn resort_answered(
+        &mut self,
+        i: usize,
+        outcome: &Arc<Outcome>,
+        now: Moment,
+        notices: &mut Vec<Notice>,
+    ) -> bool {
+        let place = i - self.members.len();
+        let Some(member) = self.resorts.get_mut(place) else { return false };
+        let turned = member.answered(outcome, &self.service.policy, now).is_some_and(|turn| turn.turned);
+        if turned {
+            let at = self.service.policy.fallbacks[place].address;
+            notices.push(Notice::Fallback(self.service.key, at, outcome.clone()));
+        }
+        self.tick(now, notices) || turned
+    }
+
+    /// Takes out the servers that are held by maintenance files or orders, at once, and lets the others
+    /// back in with their next good result. Says whether the entry may have changed.
+    pub fn direct(&mut self, held: &Held, orders: &Orders, now: Moment, notices: &mut Vec<Notice>) -> bool {
+        self.now = now;
         let was_up = self.any_up();
+        let told = notices.len();
         let mut changed = false;
         for i in 0..self.members.len() {
-            let server = &self.service.servers[i];
-            let (file, unasked) = (held.get(&server.address), !matches!(server.watch, Watch::Probe(_)));
-            let up = self.is_up(server, &self.members[i]);
-            let member = &mut self.members[i];
-            match (&member.maintenance, file) {
-                (Maintenance::In(known), Some(file)) if known == file => {}
-                (Maintenance::In(_), Some(file)) => member.maintenance = Maintenance::In(file.clone()),
-                (Maintenance::None | Maintenance::Over(_), Some(file)) => {
-                    member.take_out(file, up, now);
-                    changed = true;
-                    notices.push(Notice::Maintenance(self.decision(i), file.clone()));
-                }
-                (Maintenance::In(_), None) => {
-                    member.let_back(&server.watch, now);
-                    changed |= unasked;
-                    notices.push(Notice::MaintenanceOver(self.decision(i)));
-                }
-                (Maintenance::None | Maintenance::Over(_), None) => {}
-            }
+            let server = self.service.servers[i].address;
+            let about: Vec<Arc<Order>> = orders.about(self.service.key, server).cloned().collect();
+            changed |= self.lift(i, held.get(&server), &about, notices);
+            changed |= self.impose(i, held.get(&server), &about, notices);
+            changed |= self.weigh(i, &about, notices);
         }
         self.relieve(was_up && changed);
-        self.tick(now, notices) || changed
+        self.tick(now, notices) || changed || notices.len() > told
     }
 
-    /// When maintenance took the last server that carried traffic, the fallback does not wait.
+    /// Drops the reasons of the server at place `i` that are no longer given.
+    fn lift(
+        &mut self,
+        i: usize,
+        file: Option<&Arc<str>>,
+        orders: &[Arc<Order>],
+        notices: &mut Vec<Notice>,
+    ) -> bool {
+        let watch = self.service.servers[i].watch.clone();
+        let member = &mut self.members[i];
+        let stays = |reason: &Reason| match reason {
+            Reason::Maintenance(_) => file.is_some(),
+            Reason::Order(order) => orders.contains(order),
+            Reason::Hold(_) => true,
+        };
+        let gone: Vec<Reason> = member.reasons.extract_if(.., |reason| !stays(reason)).collect();
+        if gone.is_empty() {
+            return false;
+        }
+        member.let_back(&watch, self.now);
+        notices.extend(gone.into_iter().filter_map(|reason| match reason {
+            Reason::Maintenance(_) => Some(Notice::MaintenanceOver(self.decision(i))),
+            // The same in other words follows.
+            Reason::Order(order) if orders.iter().any(|new| new.deed == order.deed) => None,
+            Reason::Order(order) => Some(Notice::OrderOver(self.decision(i), order)),
+            Reason::Hold(_) => None,
+        }));
+        true
+    }
+
+    /// Adds the reasons of the server at place `i` that are new.
+    fn impose(
+        &mut self,
+        i: usize,
+        file: Option<&Arc<str>>,
+        orders: &[Arc<Order>],
+        notices: &mut Vec<Notice>,
+    ) -> bool {
+        let mut changed = false;
+        if let Some(file) = file {
+            let drain = match self.service.policy.removal {
+                Removal::Drain(time) => Some(Some(self.now.after(time))),
+                Removal::AsFailed => None,
+            };
+            let known = self.members[i].reasons.iter_mut().find_map(|reason| match reason {
+                Reason::Maintenance(known) => Some(known),
+                _ => None,
+            });
+            if let Some(known) = known {
+                *known = file.clone();
+            } else {
+                self.take_out(i, Reason::Maintenance(file.clone()), drain);
+                notices.push(Notice::Maintenance(self.decision(i), file.clone()));
+                changed = true;
+            }
+        }
+        for order in orders.iter().filter(|order| !matches!(order.deed, Deed::Weight(_))) {
+            let reason = Reason::Order(order.clone());
+            if self.members[i].reasons.contains(&reason) {
+                continue;
+            }
+            let drain = (order.deed == Deed::Drain).then_some(order.deadline);
+            self.take_out(i, reason, drain);
+            notices.push(Notice::Ordered(self.decision(i), order.clone()));
+            changed = true;
+        }
+        changed
+    }
+
+    fn take_out(&mut self, i: usize, reason: Reason, drain: Option<Option<Moment>>) {
+        let stands = self.wanted(i).is_some();
+        let member = &mut self.members[i];
+        let was_up = member.is_up(&self.service.servers[i].watch);
+        member.take_out(reason, was_up, drain.filter(|_| stands), self.now);
+    }
+
+    /// Sets the weight that an operator ordered for the server at place `i`.
+    fn weigh(&mut self, i: usize, orders: &[Arc<Order>], notices: &mut Vec<Notice>) -> bool {
+        let order = orders.iter().rev().find_map(|order| match order.deed {
+            Deed::Weight(weight) => Some((weight, order)),
+            Deed::Drain | Deed::Disable => None,
+        });
+        let weight = order.map(|(weight, _)| weight);
+        let before = std::mem::replace(&mut self.members[i].ordered, weight);
+        if before == weight {
+            return false;
+        }
+        self.members[i].by_hand = None;
+        notices.push(match order {
+            Some((_, order)) => Notice::Ordered(self.decision(i), order.clone()),
+            None => Notice::WeightBack(self.decision(i)),
+        });
+        true
+    }
+
+    /// When the last server that carried traffic was taken out, the fallback does not wait.
     fn relieve(&mut self, vacated: bool) {
-        self.settled |= vacated && !self.any_up() && self.service.policy.fallback.is_some();
+        self.settled |= vacated && !self.any_up() && !self.service.policy.fallbacks.is_empty();
+    }
+
+    /// These destinations stand without new connections, and have none left. Says whether the entry may have
+    /// changed.
+    pub fn idle(&mut self, idle: &BTreeSet<SocketAddr>, now: Moment, notices: &mut Vec<Notice>) -> bool {
+        let before = self.leaving.len();
+        self.leaving.retain(|at, _| !idle.contains(at));
+        let mut changed = self.leaving.len() < before;
+        for i in 0..self.members.len() {
+            if idle.contains(&self.service.servers[i].entry) && self.members[i].drained() {
+                changed = true;
+                notices.push(Notice::Drained(self.decision(i)));
+            }
+        }
+        self.tick(now, notices) || changed
     }
 
     /// Somebody gave a destination this weight. Says whether the entry may have changed.
@@ -277,12 +477,12 @@ impl Pool {
         let told = notices.len();
         for i in 0..self.members.len() {
             let server = &self.service.servers[i];
-            let up = self.is_up(server, &self.members[i]);
-            let held = self.members[i].by_hand.unwrap_or(server.weight);
-            if server.entry != at || !up || held == weight {
+            let member = &self.members[i];
+            let own = self.own_weight(server, member);
+            if server.entry != at || !member.is_up(&server.watch) || member.by_hand.unwrap_or(own) == weight {
                 continue;
             }
-            self.members[i].by_hand = (server.weight != weight).then_some(weight);
+            self.members[i].by_hand = (own != weight).then_some(weight);
             notices.push(Notice::ByHand(self.decision(i)));
         }
         notices.len() > told
@@ -290,10 +490,25 @@ impl Pool {
 
     /// Time has passed. Says whether the entry may have changed.
     pub fn tick(&mut self, now: Moment, notices: &mut Vec<Notice>) -> bool {
+        self.now = now;
         let settled = self.settled;
         self.settle(now);
+        let slow = self.service.policy.slow_start;
+        let mut changed = settled != self.settled;
+        for i in 0..self.members.len() {
+            let (held, drained) = (self.members[i].reasons.len(), self.members[i].draining);
+            changed |= self.members[i].tick(slow, &self.service.servers[i].watch, now);
+            if self.members[i].reasons.len() < held {
+                notices.push(Notice::HoldOver(self.decision(i)));
+            }
+            if drained && !self.members[i].draining {
+                notices.push(Notice::Drained(self.decision(i)));
+            }
+        }
+        let leaving = self.leaving.len();
+        self.leaving.retain(|_, (_, until)| now < *until);
         self.tell(notices);
-        settled != self.settled
+        changed || self.leaving.len() < leaving
     }
 
     fn settle(&mut self, now: Moment) {
@@ -312,59 +527,74 @@ impl Pool {
         }
     }
 
+    /// What is known of the server at place `i`, the fallbacks following the servers.
+    fn member(&self, i: usize) -> Option<&Member> {
+        self.members.get(i).or_else(|| self.resorts.get(i - self.members.len()))
+    }
+
     fn any_up(&self) -> bool {
-        self.service.servers.iter().zip(&self.members).any(|(server, member)| self.is_up(server, member))
+        self.service.servers.iter().zip(&self.members).any(|(server, member)| member.is_up(&server.watch))
     }
 
-    fn is_up(&self, server: &Server, member: &Member) -> bool {
-        match server.watch {
-            Watch::On => !member.is_in_maintenance(),
-            Watch::Off => false,
-            Watch::Probe(_) => member.health.is_up(),
-        }
+    /// The first fallback that is up.
+    fn serving_fallback(&self) -> Option<&Fallback> {
+        self.fallbacks().find(|(_, up)| *up).map(|(fallback, _)| fallback)
     }
 
-    /// What the kernel should hold of one server, and by which rule.
-    fn wanted(&self, server: &Server, member: &Member) -> Option<(Destination, Rule)> {
-        let rule = self.rule(server, member);
+    /// What the kernel should hold of the server at place `i`, and by which rule.
+    fn wanted(&self, i: usize) -> Option<(Destination, Rule)> {
+        let (server, member) = (&self.service.servers[i], &self.members[i]);
+        let rule = self.rule(i);
         let weight = match rule {
-            Rule::Up | Rule::On => server.weight,
             Rule::ByHand => member.by_hand.unwrap_or(server.weight),
-            Rule::NotChecked => return None,
+            Rule::Up | Rule::On | Rule::Ordered | Rule::Rising | Rule::Spared | Rule::Kept => {
+                self.own_weight(server, member)
+            }
+            Rule::NotChecked | Rule::Disabled | Rule::Drained => return None,
+            Rule::Draining => Weight::ZERO,
             Rule::Adopted => return member.adopted.clone().map(|stood| (stood, rule)),
-            Rule::Failed | Rule::Off | Rule::Maintenance => match self.service.policy.on_failure {
-                OnFailure::Remove => return None,
-                OnFailure::Quiesce => Weight::ZERO,
-            },
+            Rule::Maintenance | Rule::Waiting if member.draining => Weight::ZERO,
+            Rule::Failed | Rule::Off | Rule::Maintenance | Rule::Waiting | Rule::Hold => {
+                match self.service.policy.on_failure {
+                    OnFailure::Remove => return None,
+                    OnFailure::Quiesce => Weight::ZERO,
+                }
+            }
         };
         let Server { forward, upper, lower, .. } = *server;
         Some((Destination { forward, weight, upper, lower }, rule))
     }
 
-    fn rule(&self, server: &Server, member: &Member) -> Rule {
-        match (&server.watch, member.health) {
-            (Watch::Off, _) => Rule::Off,
-            _ if member.maintenance != Maintenance::None => Rule::Maintenance,
-            (Watch::On | Watch::Probe(_), _) if member.by_hand.is_some() && self.is_up(server, member) => {
-                Rule::ByHand
-            }
-            (Watch::On, _) => Rule::On,
-            (Watch::Probe(_), Health::Unknown) => Rule::NotChecked,
-            (Watch::Probe(_), Health::Up | Health::Failing(_)) => Rule::Up,
-            (Watch::Probe(_), Health::Down | Health::Recovering(_)) if !member.spoken => Rule::Adopted,
-            (Watch::Probe(_), Health::Down | Health::Recovering(_)) => Rule::Failed,
-        }
+    /// The weight of a server that is up, as far as nobody set it with a tool of his own.
+    fn own_weight(&self, server: &Server, member: &Member) -> Weight {
+        member.share(member.ordered.unwrap_or(server.weight), self.service.policy.slow_start, self.now)
+    }
+
+    fn rule(&self, i: usize) -> Rule {
+        let rule = self.members[i].rule(&self.service.servers[i].watch);
+        if rule == Rule::Failed && self.keeps(i) { Rule::Kept } else { rule }
+    }
+
+    /// Whether a failed server stays in, since nobody else is left.
+    fn keeps(&self, i: usize) -> bool {
+        let wanted = match self.service.policy.fail_open {
+            FailOpen::No => false,
+            FailOpen::KeepLast => self.last_up == Some(self.service.servers[i].entry),
+            FailOpen::KeepAll => self.members[i].proven,
+        };
+        wanted && self.settled && !self.any_up() && self.serving_fallback().is_none()
     }
 
     fn decision(&self, i: usize) -> Decision {
         let (server, member) = (&self.service.servers[i], &self.members[i]);
-        let wanted = self.wanted(server, member);
+        let wanted = self.wanted(i);
         Decision {
             service: self.service.key,
             server: server.address,
             entry: server.entry,
             weight: wanted.map(|(destination, _)| destination.weight),
-            rule: self.rule(server, member),
+            rule: self.rule(i),
+            reasons: member.reasons.clone(),
             health: member.health,
             since: member.since,
             last: member.last.clone(),
@@ -380,76 +610,4 @@ fn strangers(
 ) -> BTreeMap<SocketAddr, Destination> {
     let is_ours = |at: &SocketAddr| service.servers.iter().any(|server| server.entry == *at);
     standing.into_iter().filter(|(at, d)| d.weight.is_live() && !is_ours(at)).collect()
-}
-
-impl Member {
-    fn new(server: &Server, stood: Option<Destination>, now: Moment) -> Member {
-        let health = match (&server.watch, &stood) {
-            (Watch::On, _) => Health::Up,
-            (Watch::Off, _) => Health::Down,
-            (Watch::Probe(_), None) => Health::Unknown,
-            (Watch::Probe(_), Some(d)) => Health::adopted(d.weight),
-        };
-        let (maintenance, last) = (Maintenance::None, None);
-        Member { health, since: now, spoken: false, adopted: stood, by_hand: None, maintenance, last }
-    }
-
-    fn is_in_maintenance(&self) -> bool {
-        matches!(self.maintenance, Maintenance::In(_))
-    }
-
-    /// Whether a result of a question asked at that moment counts.
-    fn listens(&self, asked: Moment) -> bool {
-        match self.maintenance {
-            Maintenance::None => true,
-            Maintenance::In(_) => false,
-            Maintenance::Over(since) => asked >= since,
-        }
-    }
-
-    fn take_out(&mut self, file: &Arc<str>, was_up: bool, now: Moment) {
-        if was_up || self.health == Health::Unknown {
-            self.since = now;
-        }
-        self.health = Health::Down;
-        self.by_hand = None;
-        self.maintenance = Maintenance::In(file.clone());
-    }
-
-    fn let_back(&mut self, watch: &Watch, now: Moment) {
-        self.maintenance = match watch {
-            Watch::Probe(_) => Maintenance::Over(now),
-            Watch::On | Watch::Off => Maintenance::None,
-        };
-        if *watch == Watch::On {
-            (self.health, self.since) = (Health::Up, now);
-        }
-    }
-
-    /// What stays known of a server over a reload. Who asks may have changed, and then the new
-    /// question has not been answered yet; what was believed of the server stays all the same.
-    fn carried(&self, before: &Server, after: &Server, stood: Option<&Destination>, now: Moment) -> Member {
-        if before.watch == after.watch {
-            let moved = Server { origin: after.origin.clone(), ..before.clone() };
-            let by_hand = self.by_hand.filter(|_| moved == *after);
-            return Member { by_hand, ..self.clone() };
-        }
-        let Watch::Probe(_) = after.watch else {
-            let member = Member::new(after, None, now);
-            return match &self.maintenance {
-                Maintenance::In(_) => {
-                    Member { health: Health::Down, maintenance: self.maintenance.clone(), ..member }
-                }
-                _ => member,
-            };
-        };
-        let health = match self.health {
-            Health::Unknown => Health::Unknown,
-            up if up.is_up() => Health::Up,
-            _ => Health::Down,
-        };
-        // What stands live now does so for other reasons: as a fallback, say.
-        let adopted = stood.filter(|destination| !destination.weight.is_live()).cloned();
-        Member { health, since: self.since, adopted, by_hand: None, ..self.clone() }
-    }
 }

@@ -158,7 +158,7 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
         Ok(result) => result,
         Err(_) => Err(late(call.phase(), limit)),
     };
-    Outcome { result, took: watch.read() }
+    Outcome::new(result, watch.read())
 }
 
 /// The failure of an asking that its deadline ended.

@@ -11,8 +11,8 @@ use lvsentry::config::{Config, Extras, Inquiry, Loaded, LogTarget, State};
 use lvsentry::daemon::{Daemon, Event, Setup};
 use lvsentry::ipvs::Memory;
 use lvsentry::model::{
-    ByHand, Fallback, Forward, OnFailure, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings,
-    Watch, Weight,
+    Fallback, Forward, OnFailure, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings, Watch,
+    Weight,
 };
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
@@ -160,12 +160,13 @@ fn with_servers(n: u8, servers: &[u8]) -> Service {
         settings: settings(),
         servers: servers.iter().map(one).collect(),
         policy: Policy {
-            fall: 1,
-            rise: 1,
-            on_failure: OnFailure::Remove,
-            by_hand: ByHand::Hold,
-            fallback: Some(Fallback { entry: fallback, address: fallback, forward: Forward::Gate }),
-            clean_stop: true,
+            fallbacks: vec![Fallback {
+                entry: fallback,
+                address: fallback,
+                forward: Forward::Gate,
+                watch: Watch::On,
+            }],
+            ..Policy::default()
         },
         origin,
     }
@@ -241,7 +242,7 @@ async fn a_quiescent_server_is_told_as_such_however_it_became_so() {
     let post = MailServer::start().await;
     let mut quiescent = with_servers(1, &[1, 2]);
     quiescent.policy.on_failure = OnFailure::Quiesce;
-    quiescent.policy.fallback = None;
+    quiescent.policy.fallbacks.clear();
     let extras = Extras { name: Some("shop".into()), ..mail("ops", post.at) };
     let stands = standing(service(1), &[(1, 1), (77, 1)]);
     let world = World::new(&[quiescent], &extras, &[2], stands);

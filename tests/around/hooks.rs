@@ -146,7 +146,7 @@ impl Stage {
         for probe in self.config.inquiries.keys() {
             let bad = || Failure::new(Phase::Connect, Reason::Refused, "refused");
             let result = if good { Ok("well".into()) } else { Err(bad()) };
-            let outcome = Outcome { result, took: Duration::ZERO };
+            let outcome = Outcome::new(result, Duration::ZERO);
             self.director.handle(Event::Answered(probe.clone(), outcome), self.now);
         }
         self.consider();
@@ -168,7 +168,7 @@ async fn nothing_is_run_before_the_first_results_are_in() {
         _ => panic!("a probe"),
     };
     let bad = Failure::new(Phase::Connect, Reason::Refused, "refused");
-    let outcome = Outcome { result: Err(bad), took: Duration::ZERO };
+    let outcome = Outcome::new(Err(bad), Duration::ZERO);
     stage.director.handle(Event::Answered(probe, outcome), Moment(Duration::from_millis(1)));
     stage.consider();
     stage.answer(true);

@@ -141,7 +141,7 @@ fn a_fallback_takes_port_and_method_from_where_they_are_given() {
     ];
     for (head, global, option, entry, address) in table {
         let text = format!("{global}\nvirtual={head}\n\tchecktype=on\n\t{option}\n");
-        let fallback = service(&text).policy.fallback.unwrap();
+        let fallback = service(&text).policy.fallbacks.remove(0);
         assert_eq!((fallback.entry, fallback.address), (at(entry), at(address)), "{text}");
         let forward = if text.contains("masq") { Forward::Masq } else { Forward::Gate };
         assert_eq!(fallback.forward, forward, "{text}");
@@ -152,12 +152,12 @@ fn a_fallback_takes_port_and_method_from_where_they_are_given() {
 fn a_global_fallback_serves_its_own_family_alone() {
     let globals = "fallback=127.0.0.1:80 gate\n";
     assert!(
-        service(format!("{globals}virtual6=[2001:db8::1]:80\n\tchecktype=on\n")).policy.fallback.is_none()
+        service(format!("{globals}virtual6=[2001:db8::1]:80\n\tchecktype=on\n")).policy.fallbacks.is_empty()
     );
     let text = format!("{globals}fallback6=[::1] masq\nvirtual6=7\n\tchecktype=on\n");
-    assert_eq!(service(text).policy.fallback.unwrap().entry, at("[::1]:0"));
+    assert_eq!(service(text).policy.fallbacks.remove(0).entry, at("[::1]:0"));
     let text = "virtual6=[2001:db8::1]:80\n\tfallback6=[::1]:81 masq\n\tchecktype=on\n";
-    assert_eq!(service(text).policy.fallback.unwrap().entry, at("[::1]:81"));
+    assert_eq!(service(text).policy.fallbacks.remove(0).entry, at("[::1]:81"));
 }
 
 #[test]

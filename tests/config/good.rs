@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use lvsentry::config::{Config, LogTarget, find_in, load, load_with};
 use lvsentry::model::{
-    ByHand, Fallback, Forward, OnFailure, Persistence, Plan, Policy, Protocol, Server, Service, ServiceKey,
-    Settings, Watch, Weight,
+    ByHand, FailOpen, Fallback, Forward, OnFailure, Persistence, Plan, Policy, Protocol, Removal, Server,
+    Service, ServiceKey, Settings, Watch, Weight,
 };
 use lvsentry::span::{Place, Source};
 
@@ -46,11 +46,16 @@ fn tutorial(file: &str, lines: [u32; 3], asked: &str, config: &Config) -> Plan {
             rise: 1,
             on_failure: OnFailure::Remove,
             by_hand: ByHand::Hold,
-            fallback: Some(Fallback {
+            removal: Removal::AsFailed,
+            hold: None,
+            slow_start: None,
+            fallbacks: vec![Fallback {
                 entry: "127.0.0.1:80".parse().unwrap(),
                 address: "127.0.0.1:80".parse().unwrap(),
                 forward: Forward::Gate,
-            }),
+                watch: Watch::On,
+            }],
+            fail_open: FailOpen::No,
             clean_stop: true,
         },
         origin: origin(lines[0]),

@@ -15,7 +15,7 @@ fn defaults_are_those_of_ldirectord() {
     assert_eq!(service.settings.persistence, None);
     assert_eq!((service.policy.fall, service.policy.rise), (1, 1));
     assert_eq!(service.policy.on_failure, OnFailure::Remove);
-    assert!(service.policy.clean_stop && service.policy.fallback.is_none());
+    assert!(service.policy.clean_stop && service.policy.fallbacks.is_empty());
     assert_eq!(times(&with("checktype=connect")), (5, 10));
     assert_eq!(times(&with("")), (30, 10));
 }

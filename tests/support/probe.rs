@@ -65,7 +65,7 @@ pub async fn outcome_within(
     options: &[(&'static str, &str)],
 ) -> Answer {
     let probe = probe(name, &target(at), options);
-    let Outcome { result, took } = ask(&*probe, limit, &Tools::new()).await;
+    let Outcome { result, took, .. } = ask(&*probe, limit, &Tools::new()).await;
     assert!(took < limit + Duration::from_secs(2), "took {took:?}, the limit was {limit:?}");
     result
 }

@@ -55,7 +55,7 @@ fn several_addresses_are_several_services_that_share_the_rest() {
         assert_eq!((service.policy.fall, service.policy.rise), (3, 2));
     }
     let fallback =
-        |at: usize| services[at].policy.fallback.as_ref().map(|f| (f.entry.to_string(), f.forward));
+        |at: usize| services[at].policy.fallbacks.first().map(|f| (f.entry.to_string(), f.forward));
     // Another port than the service's needs translation.
     assert_eq!(fallback(0), Some(("127.0.0.1:8080".into(), Forward::Masq)));
     assert_eq!(fallback(1), Some(("[::1]:8080".into(), Forward::Masq)));
@@ -103,7 +103,7 @@ fn what_is_not_said_has_the_defaults_of_yaml() {
         (policy.on_failure, policy.by_hand, policy.clean_stop),
         (OnFailure::Remove, ByHand::Repair, false)
     );
-    assert_eq!((policy.fall, policy.rise, &policy.fallback), (1, 1, &None));
+    assert_eq!((policy.fall, policy.rise, policy.fallbacks.is_empty()), (1, 1, true));
     assert_eq!(service.settings.scheduler, "wrr");
     assert_eq!(service.servers[0].address.to_string(), "10.0.0.1:80");
     let inquiry = config.inquiries.values().next().unwrap();

@@ -9,7 +9,7 @@ use crate::config::names::Names;
 use crate::config::raw::{Directive, Text, is_blank};
 use crate::config::resolve::options::Asked;
 use crate::config::value::{Found, decimal, did_you_mean, whole};
-use crate::model::{Fallback, Family, Forward, Protocol, ServiceKey};
+use crate::model::{Fallback, Family, Forward, Protocol, ServiceKey, Watch};
 use crate::span::Fault;
 
 type Hosts = BTreeMap<(String, Family), Result<IpAddr, String>>;
@@ -303,7 +303,12 @@ impl LastResort {
             own => self.port.or(own).unwrap_or(0),
         };
         let address = SocketAddr::new(self.ip, port);
-        Fallback { entry: entry(key, self.forward, address), address, forward: self.forward }
+        Fallback {
+            entry: entry(key, self.forward, address),
+            address,
+            forward: self.forward,
+            watch: Watch::On,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::draft::{Draft, Said, ServerDraft, ServiceDraft};
 use crate::config::names::Names;
 use crate::config::raw::{Block, Directive, Raw};
 use crate::config::value;
-use crate::model::{ByHand, Family, OnFailure, ServiceKey};
+use crate::model::{ByHand, FailOpen, Family, OnFailure, Removal, ServiceKey};
 use crate::span::{Fault, Place, Source, Span};
 use address::{LastResort, Lookup, last_resort};
 use options::{Globals, Options, inherit, said};
@@ -117,7 +117,14 @@ impl<'a> Resolver<'a, '_> {
             on_failure: said(quiescent, |yes| on_failure(*yes), || OnFailure::Remove),
             by_hand: Said::default(ByHand::Hold),
             clean_stop: said(inherit(&own.cleanstop, &global.cleanstop), |yes| *yes, || true),
-            fallback: fallback.map(|(fallback, span)| Said::at(fallback.for_service(key), span)),
+            removal: Said::default(Removal::AsFailed),
+            hold: None,
+            slow_start: None,
+            fallbacks: fallback
+                .map(|(fallback, span)| Said::at(fallback.for_service(key), span))
+                .into_iter()
+                .collect(),
+            fail_open: Said::default(FailOpen::No),
             fallback_command: inherit(&own.fallbackcommand, &global.fallbackcommand).map(text),
             monitor: options.monitorfile.as_ref().map(|f| Said::at(f.value.clone(), f.span.clone())),
             alert: alert::draft(own, self.globals),

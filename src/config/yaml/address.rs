@@ -9,7 +9,7 @@ use crate::config::resolve::address::{Lookup, PORT_HELP, entry};
 use crate::config::yaml::fields::Fields;
 use crate::config::yaml::leaf::{Item, shown};
 use crate::config::yaml::node::Value;
-use crate::model::{Fallback, Family, Forward, Protocol, ServiceKey};
+use crate::model::{Fallback, Family, Forward, Protocol, ServiceKey, Watch};
 use crate::span::{Fault, Span};
 
 /// The ways to forward, by their names.
@@ -155,7 +155,7 @@ impl LastResort {
         let same = key.port().is_none_or(|service| service == port);
         let forward = self.forward.unwrap_or(if same { Forward::Gate } else { Forward::Masq });
         let address = SocketAddr::new(ip, port);
-        let fallback = Fallback { entry: entry(key, forward, address), address, forward };
+        let fallback = Fallback { entry: entry(key, forward, address), address, forward, watch: Watch::On };
         Ok(Said::at(fallback, self.span.clone()))
     }
 }

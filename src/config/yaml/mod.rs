@@ -27,7 +27,7 @@ use crate::config::draft::{Draft, Said, ServerDraft, ServiceDraft};
 use crate::config::resolve::MOST_SERVERS;
 use crate::config::resolve::address::Lookup;
 use crate::config::{Kinds, LogTarget};
-use crate::model::{ByHand, Fallback, Family, OnFailure, Protocol, ServiceKey};
+use crate::model::{ByHand, FailOpen, Fallback, Family, OnFailure, Protocol, Removal, ServiceKey};
 use crate::span::{Fault, Source, Span};
 use address::Places;
 use alert::Alerts;
@@ -180,7 +180,7 @@ impl Reader<'_, '_> {
         let mut services = Vec::new();
         for (key, span) in keys {
             let servers = self.servers(key, &settings, &servers);
-            let fallback = self.fallback(key, &settings);
+            let fallbacks = self.fallbacks(key, &settings);
             let (persistent, netmask) = self.persistence(key, &settings);
             let one_packet = self.one_packet(key, &settings);
             // What is missing was told.
@@ -202,7 +202,11 @@ impl Reader<'_, '_> {
                 on_failure: settings.on_failure.unwrap_or(Said::default(OnFailure::Remove)),
                 by_hand: settings.by_hand.unwrap_or(Said::default(ByHand::Repair)),
                 clean_stop: settings.clean_stop.unwrap_or(Said::default(false)),
-                fallback,
+                removal: Said::default(Removal::AsFailed),
+                hold: None,
+                slow_start: None,
+                fallbacks,
+                fail_open: Said::default(FailOpen::No),
                 fallback_command: settings.fallback_command,
                 monitor: settings.monitor,
                 alert: settings.alerts.unwrap_or_default().draft(),
@@ -283,20 +287,11 @@ impl Reader<'_, '_> {
         servers
     }
 
-    /// The one fallback that fits the service's family.
-    fn fallback(&mut self, key: ServiceKey, settings: &Settings) -> Option<Said<Fallback>> {
-        let said = settings.fallback.as_ref()?;
-        let fitting: Vec<_> = said.value.iter().filter(|last| last.fits(key.family())).collect();
-        match fitting.as_slice() {
-            [] => None,
-            [one] => self.faults.keep(one.for_service(key, self.places)),
-            _ => {
-                let span = said.span.clone().unwrap_or_default();
-                let fault = Fault::error(span, "a service can have one fallback for now");
-                self.faults.push(fault.help("one for IPv4 and one for IPv6 services can stand in the list"));
-                None
-            }
-        }
+    /// The fallbacks that fit the service's family.
+    fn fallbacks(&mut self, key: ServiceKey, settings: &Settings) -> Vec<Said<Fallback>> {
+        let said = settings.fallback.iter().flat_map(|said| &said.value);
+        let fitting = said.filter(|last| last.fits(key.family()));
+        fitting.filter_map(|last| self.faults.keep(last.for_service(key, self.places))).collect()
     }
 
     /// One-packet scheduling, for UDP only.
