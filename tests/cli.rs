@@ -249,7 +249,7 @@ fn without_a_kernel_it_checks_reloads_and_tells_its_log() {
         "Starting lvsentry",
         "Added virtual server: 192.0.2.10:80",
         "Real server 127.0.0.9:1 (192.0.2.10:80) is down: connect-refused: ",
-        "No real server of 192.0.2.10:80 is up, and it has no fallback",
+        "No real server of 192.0.2.10:80 is up, and no fallback",
         "Reloading Linux Director Daemon config on signal",
         "Error [",
         "the new configuration is refused; the running one stays, whole",

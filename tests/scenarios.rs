@@ -1,6 +1,6 @@
 //! Histories as text: a configuration, what the kernel holds, what happens, and what follows.
 //!
-//! A file in `scenarios/` has sections `== config [NAME]` (ldirectord.cf), `== kernel` (what stands there at
+//! A file in `scenarios/` has sections `== config [NAME]` (ldirectord.cf, or YAML with `services:`), `== kernel` (what stands there at
 //! the start: a service a line, `persistent SECONDS` at its end, its servers indented) and `== history`. In the history each line is a
 //! time in seconds, what happens, and below it, indented, what follows: `>` operations in order, `!` notices.
 //!
@@ -12,6 +12,7 @@
 //! | `hand SERVICE SERVER WEIGHT` | somebody sets a weight with ipvsadm |
 //! | `remove SERVICE SERVER` | somebody removes a server with ipvsadm |
 //! | `flush` | somebody empties the table |
+//! | `idle SERVICE SERVER…` | these servers have no connections left |
 //! | `refuse N` | the kernel refuses the next N operations |
 //! | `maintenance [SERVER…]` | files take these servers out, and no others |
 //! | `reload NAME` | that configuration comes into force |
@@ -151,6 +152,10 @@ impl Stage {
                 }
                 self.ours.extend(self.plan.services.keys());
             }
+            ["idle", service, ..] => {
+                let servers = words[3..].iter().map(|server| server.parse().unwrap());
+                inputs.push(Event::Idle(self.service(service), servers.collect()));
+            }
             ["tick"] => inputs.push(Event::Tick),
             _ => panic!("unknown event: {line}"),
         }
@@ -169,8 +174,10 @@ impl Stage {
             if of.is_some_and(|of| service.key.to_string() != of) {
                 continue;
             }
-            for server in service.servers.iter().filter(|s| s.address == address) {
-                if let Watch::Probe(key) = &server.watch {
+            let servers = service.servers.iter().map(|server| (server.address, &server.watch));
+            let last = service.policy.fallbacks.iter().map(|fallback| (fallback.address, &fallback.watch));
+            for (_, watch) in servers.chain(last).filter(|(at, _)| *at == address) {
+                if let Watch::Probe(key) = watch {
                     probes.insert(key.clone());
                 }
             }
@@ -208,7 +215,9 @@ fn held(servers: &[&str]) -> Event {
 }
 
 fn load(text: &str) -> Config {
-    let source = Source::new("ldirectord.cf", text.as_bytes().to_vec());
+    let is_yaml = text.lines().any(|line| line.starts_with("services:"));
+    let name = if is_yaml { "lvsentry.yaml" } else { "ldirectord.cf" };
+    let source = Source::new(name, text.as_bytes().to_vec());
     config::load_text(source, &config::SystemNames::new())
         .map(|loaded| loaded.config)
         .unwrap_or_else(|r| panic!("{r}"))

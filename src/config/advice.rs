@@ -18,7 +18,7 @@ pub fn service(draft: &ServiceDraft, faults: &mut Faults) {
         quiescence(draft, faults);
     }
     for fallback in &draft.fallbacks {
-        same_as_fallback(draft, &fallback.value, faults);
+        same_as_fallback(draft, &fallback.fallback.value, faults);
     }
 }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{CheckDraft, Draft, Pair, ServerDraft, ServiceDraft};
+use crate::config::draft::{CheckDraft, Draft, FallbackDraft, Pair, ServerDraft, ServiceDraft};
 use crate::config::resolve::address::entry;
 use crate::config::{Config, Extras, Inquiry, Kinds, Mail, Monitor, advice, monitor};
-use crate::model::{Persistence, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings, Watch};
+use crate::model::{
+    Fallback, Persistence, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings, Watch,
+};
 use crate::probe::combined::combined;
 use crate::probe::datagram::datagram;
 use crate::probe::never::never;
@@ -85,6 +87,7 @@ impl Builder<'_> {
         self.doubt_port(draft);
         let mut scene = Scene { key: draft.key, check, kind, is_out, unused: BTreeSet::new(), told: false };
         let servers = self.servers(draft, &mut scene);
+        let fallbacks = self.fallbacks(draft);
         for (start, end, name) in scene.unused {
             let message = format!("`{name}` has no effect with `{}`", check.cause);
             self.faults.push(Fault::advice(start..end, message));
@@ -101,7 +104,7 @@ impl Builder<'_> {
             key: draft.key,
             settings: settings(draft),
             servers,
-            policy: policy(draft),
+            policy: Policy { fallbacks, ..policy(draft) },
             origin: self.source.place(&draft.line),
         };
         let Plan { services } = &mut self.config.plan;
@@ -147,14 +150,8 @@ impl Builder<'_> {
     }
 
     fn server(&mut self, scene: &mut Scene, line: &ServerDraft, address: SocketAddr) -> Option<Server> {
-        let check = SocketAddr::new(address.ip(), port(scene.check, address.port()));
-        let target = Target { service: scene.key, server: address, check };
-        let watch = match self.check(scene, &target, line.pair.as_ref())? {
-            Check::On => Watch::On,
-            Check::Off => Watch::Off,
-            Check::Ask(probe) if scene.is_out => Watch::Probe(ProbeKey(probe.identity().into())),
-            Check::Ask(probe) => Watch::Probe(self.inquire(scene, probe)),
-        };
+        let target = target(scene.key, scene.check, address);
+        let watch = self.watch(scene, &target, line.pair.as_ref())?;
         Some(Server {
             entry: entry(scene.key, line.forward.value, address),
             address,
@@ -164,6 +161,35 @@ impl Builder<'_> {
             lower: line.lower,
             watch,
             origin: self.source.place(&line.line),
+        })
+    }
+
+    /// The fallbacks, each with who says whether it is up.
+    fn fallbacks(&mut self, draft: &ServiceDraft) -> Vec<Fallback> {
+        let mut all = Vec::new();
+        for FallbackDraft { fallback, check } in &draft.fallbacks {
+            let fallback = &fallback.value;
+            let watch = match check.as_ref().and_then(|check| Some((check, (self.kinds)(check.kind.value)?)))
+            {
+                None => Some(Watch::On),
+                Some((check, kind)) => {
+                    let (key, unused) = (draft.key, BTreeSet::new());
+                    let mut scene = Scene { key, check, kind, is_out: draft.is_out(), unused, told: false };
+                    self.watch(&mut scene, &target(draft.key, check, fallback.address), None)
+                }
+            };
+            all.extend(watch.map(|watch| Fallback { watch, ..fallback.clone() }));
+        }
+        all
+    }
+
+    /// Who says whether something is up.
+    fn watch(&mut self, scene: &mut Scene, target: &Target, pair: Option<&Pair>) -> Option<Watch> {
+        Some(match self.check(scene, target, pair)? {
+            Check::On => Watch::On,
+            Check::Off => Watch::Off,
+            Check::Ask(probe) if scene.is_out => Watch::Probe(ProbeKey(probe.identity().into())),
+            Check::Ask(probe) => Watch::Probe(self.inquire(scene, probe)),
         })
     }
 
@@ -216,6 +242,12 @@ fn mixed(check: Check, draft: &CheckDraft, target: &Target) -> Check {
     }
 }
 
+/// Whom to ask about a server at that address.
+fn target(service: ServiceKey, check: &CheckDraft, server: SocketAddr) -> Target {
+    let check = SocketAddr::new(server.ip(), port(check, server.port()));
+    Target { service, server, check }
+}
+
 /// The port to ask for a server with this port of its own.
 pub fn port(check: &CheckDraft, own: u16) -> u16 {
     let own = if own == 0 { check.standard_port } else { own };
@@ -265,7 +297,7 @@ fn policy(draft: &ServiceDraft) -> Policy {
         removal: draft.removal.value,
         hold: draft.hold.as_ref().map(|said| said.value),
         slow_start: draft.slow_start.as_ref().map(|said| said.value),
-        fallbacks: draft.fallbacks.iter().map(|said| said.value.clone()).collect(),
+        fallbacks: Vec::new(),
         fail_open: draft.fail_open.value,
         clean_stop: draft.clean_stop.value,
     }

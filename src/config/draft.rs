@@ -99,7 +99,7 @@ pub struct ServiceDraft {
     /// How long a server that comes up takes to get its whole weight.
     pub slow_start: Option<Said<Duration>>,
     /// The servers of last resort.
-    pub fallbacks: Vec<Said<Fallback>>,
+    pub fallbacks: Vec<FallbackDraft>,
     /// Who serves when no fallback can.
     pub fail_open: Said<FailOpen>,
     /// What a shell runs when no server is up, and when one is again.
@@ -114,6 +114,15 @@ pub struct ServiceDraft {
     pub servers: Vec<ServerDraft>,
     /// Whether `ipvsadm` or the kernel would refuse something that is said of it.
     pub refused: bool,
+}
+
+/// A server of last resort.
+#[derive(Debug, Clone)]
+pub struct FallbackDraft {
+    /// Where it is.
+    pub fallback: Said<Fallback>,
+    /// How it is checked; none: it is taken for up.
+    pub check: Option<CheckDraft>,
 }
 
 /// Who is told of changes of a service.

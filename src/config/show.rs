@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::draft::{AlertDraft, Draft, Said, ServerDraft, ServiceDraft};
+use crate::config::draft::{AlertDraft, Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
 use crate::config::yaml::address::FORWARDS;
 use crate::config::yaml::alert::STATES;
 use crate::config::yaml::leaf::written;
 use crate::config::yaml::names::name_of;
+use crate::config::yaml::policy::FAIL_OPEN;
 use crate::config::yaml::settings::{BY_HAND, ON_FAILURE};
 use crate::config::{LogTarget, keys};
-use crate::model::{Family, ServiceKey};
+use crate::model::{Family, Removal, ServiceKey};
 use crate::span::{Source, Span};
 
 /// A value in force.
@@ -115,8 +116,10 @@ fn service(source: &Source, draft: &ServiceDraft) -> Service {
     rows.said("on_failure", &draft.on_failure, |value| word(&ON_FAILURE, *value));
     rows.said("by_hand", &draft.by_hand, |value| word(&BY_HAND, *value));
     rows.said("clean_stop", &draft.clean_stop, bool::to_string);
-    for fallback in &draft.fallbacks {
-        rows.said("fallback", fallback, |at| format!("{} {}", at.address, at.forward));
+    policy(&mut rows, draft);
+    for FallbackDraft { fallback, check } in &draft.fallbacks {
+        let checked = check.as_ref().map(|check| format!(" check {}", check.kind.value)).unwrap_or_default();
+        rows.said("fallback", fallback, |at| format!("{} {}{checked}", at.address, at.forward));
     }
     rows.maybe("fallback_command", draft.fallback_command.as_ref(), String::clone);
     rows.maybe("monitor_file", draft.monitor.as_ref(), |path| path.display().to_string());
@@ -124,6 +127,19 @@ fn service(source: &Source, draft: &ServiceDraft) -> Service {
     let servers = draft.servers.iter().map(|line| server(source, line)).collect();
     let from = from(source, Some(&draft.line));
     Service { id: draft.key.id(), from, left_out: draft.is_out(), values: rows.rows, servers }
+}
+
+/// How servers leave and come back.
+fn policy(rows: &mut Rows, draft: &ServiceDraft) {
+    rows.said("drain", &draft.removal, |removal| match removal {
+        Removal::AsFailed => "off".into(),
+        Removal::Drain(time) => written(*time),
+    });
+    rows.maybe("hold", draft.hold.as_ref(), |hold| {
+        format!("{} falls within {} hold for {}", hold.falls, written(hold.within), written(hold.time))
+    });
+    rows.maybe("slow_start", draft.slow_start.as_ref(), |time| written(*time));
+    rows.said("fail_open", &draft.fail_open, |value| word(&FAIL_OPEN, *value));
 }
 
 fn check(rows: &mut Rows, draft: &ServiceDraft) {

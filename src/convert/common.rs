@@ -65,11 +65,17 @@ pub(super) fn settings(service: &ServiceDraft) -> Vec<Setting> {
         &service.by_hand.span,
         "a weight set with ipvsadm holds until the next change",
     );
+    put("drain", "off".into(), &service.removal.span, "what is taken out on purpose goes at once");
     let stops = "cleanstop was not set: services leave the kernel at a stop";
     put("clean_stop", service.clean_stop.value.to_string(), &service.clean_stop.span, stops);
     // Of an ldirectord.cf there is one at most.
     if let Some(said) = service.fallbacks.first() {
-        put("fallback", format!("[{}]", fallback(service.key, &said.value)), &said.span, "");
+        put(
+            "fallback",
+            format!("[{}]", fallback(service.key, &said.fallback.value)),
+            &said.fallback.span,
+            "",
+        );
     }
     if let Some(said) = &service.fallback_command {
         put("fallback_command", scalar(&said.value), &said.span, "");

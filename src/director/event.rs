@@ -137,7 +137,7 @@ impl fmt::Display for Notice {
             Notice::AllDown(key, Some(fallback)) => {
                 write!(f, "No real server of {key} is up: fallback {fallback} serves")
             }
-            Notice::AllDown(key, None) => write!(f, "No real server of {key} is up, and it has no fallback"),
+            Notice::AllDown(key, None) => write!(f, "No real server of {key} is up, and no fallback"),
             Notice::Served(key) => write!(f, "Real servers of {key} serve again"),
         }
     }

@@ -284,12 +284,12 @@ impl Pool {
     ) -> bool {
         let policy = &self.service.policy;
         let (fall, hold, slow) = (policy.fall, policy.hold, policy.slow_start);
-        let others = self.any_up();
+        let (others, experienced) = (self.any_up(), self.any_up_since(now));
         let Some(member) = self.members.get_mut(i) else {
             return self.resort_answered(i, outcome, now, notices);
         };
         let Some(turn) = member.answered(outcome, policy, now) else { return self.tick(now, notices) };
-        if member.health.is_up() && turn.turned && others && slow.is_some() {
+        if member.health.is_up() && turn.turned && experienced && slow.is_some() {
             member.rise(now);
         }
         let must_hold = if turn.turned { member.must_hold(hold, now) } else { None };
@@ -534,6 +534,13 @@ impl Pool {
 
     fn any_up(&self) -> bool {
         self.service.servers.iter().zip(&self.members).any(|(server, member)| member.is_up(&server.watch))
+    }
+
+    /// Whether some server has been up for longer than a start takes: one that comes up beside it has a
+    /// slow start.
+    fn any_up_since(&self, now: Moment) -> bool {
+        let mut all = self.service.servers.iter().zip(&self.members);
+        all.any(|(server, member)| member.is_up(&server.watch) && now >= member.since.after(SETTLE))
     }
 
     /// The first fallback that is up.

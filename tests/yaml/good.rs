@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lvsentry::config::{Config, LogTarget, load_with};
-use lvsentry::model::{ByHand, Forward, OnFailure, Service};
+use lvsentry::model::{ByHand, FailOpen, Forward, Hold, OnFailure, Removal, Service, Watch};
 use lvsentry::probe;
 use lvsentry::span::Source;
 
@@ -149,4 +149,54 @@ fn the_sample_in_the_readme_loads() {
     let (_, rest) = readme.split_once("```yaml\n").expect("a sample");
     let (sample, _) = rest.split_once("```").expect("its end");
     assert_eq!(services(sample)[0].servers.len(), 2);
+}
+
+#[test]
+fn how_servers_leave_and_come_back_is_said_once_for_all_or_for_each_service() {
+    let services = services(
+        r#"
+defaults:
+  check: connect
+  forward: masq
+  drain: 1m
+  hold: { falls: 3, within: 5m, time: 10m }
+  slow_start: 30s
+  fail_open: keep_last
+services:
+  - listen: "192.0.2.1:80"
+    servers: [10.0.0.1]
+    fallback:
+      - { address: "10.0.0.9:80", check: { interval: 1s } }
+      - { address: "10.0.0.8:80", check: { http: {}, port: 8080 } }
+      - "127.0.0.1:80"
+  - listen: "192.0.2.2:80"
+    servers: [10.0.0.1]
+    drain: off
+    hold: off
+    slow_start: off
+    fail_open: off
+"#,
+    );
+    let policy = &services[0].policy;
+    let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+    assert_eq!(policy.removal, Removal::Drain(minute));
+    assert_eq!(policy.hold, Some(Hold { falls: 3, within: 5 * minute, time: 10 * minute }));
+    assert_eq!((policy.slow_start, policy.fail_open), (Some(30 * second), FailOpen::KeepLast));
+    let probe = |at: usize| match &policy.fallbacks[at].watch {
+        Watch::Probe(key) => key.0.to_string(),
+        watch => format!("{watch:?}"),
+    };
+    // What a fallback's check does not say is as for servers.
+    assert_eq!(probe(0), "connect 5s 1s connect 10.0.0.9:80");
+    assert!(probe(1).starts_with("http 5s 10s http GET \"http://10.0.0.8:8080/\""), "{}", probe(1));
+    assert_eq!(probe(2), "On");
+    let off = &services[1].policy;
+    assert_eq!((off.removal, off.hold, off.slow_start), (Removal::AsFailed, None, None));
+    assert_eq!(off.fail_open, FailOpen::No);
+}
+
+#[test]
+fn what_is_taken_out_on_purpose_is_drained_where_nothing_is_said() {
+    let text = "services: [{ listen: \"192.0.2.1:80\", forward: masq, check: connect, servers: [10.0.0.1] }]";
+    assert_eq!(services(text)[0].policy.removal, Removal::Drain(Duration::from_secs(300)));
 }

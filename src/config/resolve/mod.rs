@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::config::LogTarget;
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{Draft, Said, ServerDraft, ServiceDraft};
+use crate::config::draft::{Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
 use crate::config::names::Names;
 use crate::config::raw::{Block, Directive, Raw};
 use crate::config::value;
@@ -122,6 +122,7 @@ impl<'a> Resolver<'a, '_> {
             slow_start: None,
             fallbacks: fallback
                 .map(|(fallback, span)| Said::at(fallback.for_service(key), span))
+                .map(|fallback| FallbackDraft { fallback, check: None })
                 .into_iter()
                 .collect(),
             fail_open: Said::default(FailOpen::No),

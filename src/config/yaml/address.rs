@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::config::Kinds;
 use crate::config::diagnostic::Faults;
-use crate::config::draft::Said;
+use crate::config::draft::{FallbackDraft, Said};
 use crate::config::raw::Text;
 use crate::config::resolve::address::{Lookup, PORT_HELP, entry};
+use crate::config::yaml::check::CheckSettings;
 use crate::config::yaml::fields::Fields;
 use crate::config::yaml::leaf::{Item, shown};
 use crate::config::yaml::node::Value;
@@ -101,27 +103,30 @@ impl Places<'_> {
 }
 
 /// A server of last resort as written, before it is known whose.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LastResort {
     host: String,
     port: Option<String>,
     forward: Option<Forward>,
+    /// How it is checked, if it is; what it does not say is as for servers.
+    check: Option<CheckSettings>,
     span: Span,
 }
 
 impl LastResort {
-    /// Reads a list of them: each an address, or a mapping of address and forward.
-    pub fn list(item: &Item, faults: &mut Faults) -> Option<Said<Vec<LastResort>>> {
+    /// Reads a list of them: each an address, or a mapping of address, forward and check.
+    pub fn list(item: &Item, kinds: Kinds, faults: &mut Faults) -> Option<Said<Vec<LastResort>>> {
         let members = faults.keep(item.list())?;
-        let read = members.iter().filter_map(|member| LastResort::read(member, faults)).collect();
+        let read = members.iter().filter_map(|member| LastResort::read(member, kinds, faults)).collect();
         Some(Said::at(read, item.span()))
     }
 
-    fn read(item: &Item, faults: &mut Faults) -> Option<LastResort> {
-        let mut forward = None;
+    fn read(item: &Item, kinds: Kinds, faults: &mut Faults) -> Option<LastResort> {
+        let (mut forward, mut check) = (None, None);
         let mut place = *item;
         if matches!(item.node.value, Value::Map(_)) {
-            let fields = Fields::read(item.node, "a fallback", &["address", "forward"], faults)?;
+            let fields = Fields::read(item.node, "a fallback", &["address", "forward", "check"], faults)?;
+            check = fields.get("check").map(|item| CheckSettings::read(&item, kinds, faults));
             forward = fields.take("forward", faults, |item| item.one_of(&FORWARDS));
             let missing = || {
                 Fault::error(item.span(), "a fallback without an `address`").help("for instance 127.0.0.1:80")
@@ -134,7 +139,8 @@ impl LastResort {
         });
         let HostPort { host, port } = faults.keep(found)?;
         let forward = forward.map(|said| said.value);
-        Some(LastResort { host: host.to_owned(), port: port.map(str::to_owned), forward, span: place.span() })
+        let (host, port) = (host.to_owned(), port.map(str::to_owned));
+        Some(LastResort { host, port, forward, check, span: place.span() })
     }
 
     /// Whether it can be the fallback of a service of that family.
@@ -144,7 +150,12 @@ impl LastResort {
 
     /// The fallback of that service. Without a word on it, packets are handed on unchanged where
     /// the port stays the same, and translated where it does not.
-    pub fn for_service(&self, key: ServiceKey, places: Places) -> Result<Said<Fallback>, Fault> {
+    pub fn for_service(
+        &self,
+        key: ServiceKey,
+        servers: &CheckSettings,
+        places: Places,
+    ) -> Result<FallbackDraft, Fault> {
         let protocol = match key {
             ServiceKey::Address(protocol, _) => Some(protocol),
             ServiceKey::Mark(..) => None,
@@ -156,7 +167,9 @@ impl LastResort {
         let forward = self.forward.unwrap_or(if same { Forward::Gate } else { Forward::Masq });
         let address = SocketAddr::new(ip, port);
         let fallback = Fallback { entry: entry(key, forward, address), address, forward, watch: Watch::On };
-        Ok(Said::at(fallback, self.span.clone()))
+        let check = self.check.clone().filter(|check| !check.unclear);
+        let check = check.map(|check| check.or(servers).draft(&self.span)).transpose()?;
+        Ok(FallbackDraft { fallback: Said::at(fallback, self.span.clone()), check })
     }
 }
 

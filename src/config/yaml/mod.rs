@@ -16,6 +16,7 @@ pub mod fields;
 pub mod leaf;
 pub mod names;
 pub mod node;
+pub mod policy;
 pub mod server;
 pub mod settings;
 
@@ -23,11 +24,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{Draft, Said, ServerDraft, ServiceDraft};
+use crate::config::draft::{Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
 use crate::config::resolve::MOST_SERVERS;
 use crate::config::resolve::address::Lookup;
 use crate::config::{Kinds, LogTarget};
-use crate::model::{ByHand, FailOpen, Fallback, Family, OnFailure, Protocol, Removal, ServiceKey};
+use crate::model::{ByHand, Family, OnFailure, Protocol, ServiceKey};
 use crate::span::{Fault, Source, Span};
 use address::Places;
 use alert::Alerts;
@@ -202,11 +203,11 @@ impl Reader<'_, '_> {
                 on_failure: settings.on_failure.unwrap_or(Said::default(OnFailure::Remove)),
                 by_hand: settings.by_hand.unwrap_or(Said::default(ByHand::Repair)),
                 clean_stop: settings.clean_stop.unwrap_or(Said::default(false)),
-                removal: Said::default(Removal::AsFailed),
-                hold: None,
-                slow_start: None,
+                removal: settings.policy.removal(),
+                hold: settings.policy.hold(),
+                slow_start: settings.policy.slow_start(),
                 fallbacks,
-                fail_open: Said::default(FailOpen::No),
+                fail_open: settings.policy.fail_open(),
                 fallback_command: settings.fallback_command,
                 monitor: settings.monitor,
                 alert: settings.alerts.unwrap_or_default().draft(),
@@ -288,10 +289,11 @@ impl Reader<'_, '_> {
     }
 
     /// The fallbacks that fit the service's family.
-    fn fallbacks(&mut self, key: ServiceKey, settings: &Settings) -> Vec<Said<Fallback>> {
+    fn fallbacks(&mut self, key: ServiceKey, settings: &Settings) -> Vec<FallbackDraft> {
         let said = settings.fallback.iter().flat_map(|said| &said.value);
         let fitting = said.filter(|last| last.fits(key.family()));
-        fitting.filter_map(|last| self.faults.keep(last.for_service(key, self.places))).collect()
+        let read = fitting.map(|last| last.for_service(key, &settings.check, self.places));
+        all(read.collect::<Vec<_>>(), self.faults)
     }
 
     /// One-packet scheduling, for UDP only.

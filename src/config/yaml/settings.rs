@@ -13,11 +13,12 @@ use crate::config::yaml::alert::Alerts;
 use crate::config::yaml::check::CheckSettings;
 use crate::config::yaml::fields::Fields;
 use crate::config::yaml::leaf::{Item, all, did_you_mean, shown};
+use crate::config::yaml::policy::PolicySettings;
 use crate::model::{ByHand, Family, Forward, OnFailure};
 use crate::span::Fault;
 
 /// The names of these settings.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 18] = [
     "scheduler",
     "flags",
     "one_packet",
@@ -28,6 +29,10 @@ pub const NAMES: [&str; 14] = [
     "on_failure",
     "by_hand",
     "clean_stop",
+    "drain",
+    "hold",
+    "slow_start",
+    "fail_open",
     "fallback",
     "fallback_command",
     "monitor_file",
@@ -62,6 +67,8 @@ pub struct Settings {
     pub by_hand: Option<Said<ByHand>>,
     /// Whether the service leaves the kernel when the daemon is stopped.
     pub clean_stop: Option<Said<bool>>,
+    /// How servers leave and come back.
+    pub policy: PolicySettings,
     /// The servers of last resort.
     pub fallback: Option<Said<Vec<LastResort>>>,
     /// What a shell runs when no server is up.
@@ -86,7 +93,7 @@ pub enum Mask {
 impl Settings {
     /// Reads them.
     pub fn read(fields: &Fields, kinds: Kinds, faults: &mut Faults) -> Settings {
-        let fallback = fields.get("fallback").and_then(|item| LastResort::list(&item, faults));
+        let fallback = fields.get("fallback").and_then(|item| LastResort::list(&item, kinds, faults));
         let alerts = fields.get("alerts").and_then(|item| Alerts::read(&item, faults));
         let check = fields.get("check").map(|item| CheckSettings::read(&item, kinds, faults));
         let scheduler = fields.take("scheduler", faults, scheduler);
@@ -104,6 +111,7 @@ impl Settings {
             on_failure: fields.take("on_failure", faults, |item| item.one_of(&ON_FAILURE)),
             by_hand: fields.take("by_hand", faults, |item| item.one_of(&BY_HAND)),
             clean_stop: fields.take("clean_stop", faults, Item::flag),
+            policy: PolicySettings::read(fields, faults),
             fallback,
             fallback_command: fields.take("fallback_command", faults, Item::line),
             monitor: fields.take("monitor_file", faults, Item::path),
@@ -124,6 +132,7 @@ impl Settings {
             on_failure: self.on_failure.or_else(|| other.on_failure.clone()),
             by_hand: self.by_hand.or_else(|| other.by_hand.clone()),
             clean_stop: self.clean_stop.or_else(|| other.clean_stop.clone()),
+            policy: self.policy.or(&other.policy),
             fallback: self.fallback.or_else(|| other.fallback.clone()),
             fallback_command: self.fallback_command.or_else(|| other.fallback_command.clone()),
             monitor: self.monitor.or_else(|| other.monitor.clone()),
