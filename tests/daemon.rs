@@ -592,6 +592,13 @@ async fn a_changed_file_is_told_once_it_has_come_to_rest_and_only_when_it_change
     assert!(matches!(events.try_recv(), Ok(Event::FileChanged)));
     sleep(SECOND * 10).await;
     assert!(events.try_recv().is_err(), "told twice");
+    // Taken away, and put back as it was.
+    for (from, to) in [(&path, &folder.join("away")), (&folder.join("away"), &path)] {
+        std::fs::rename(from, to).unwrap();
+        sleep(SECOND * 3).await;
+        assert!(matches!(events.try_recv(), Ok(Event::FileChanged)), "{to:?}");
+        assert!(events.try_recv().is_err(), "told twice");
+    }
     task.abort();
     std::fs::remove_dir_all(&folder).unwrap();
 }

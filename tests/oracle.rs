@@ -173,7 +173,13 @@ pub(crate) fn named() -> BTreeMap<(String, What), String> {
 }
 
 /// The names that the oracle knows: `tests/oracle/hosts`, and what its resolver makes of numbers.
-struct Hosts(FakeNames);
+pub(crate) struct Hosts(FakeNames);
+
+impl Hosts {
+    pub(crate) fn new() -> Hosts {
+        Hosts(FakeNames::new(&fs::read_to_string(here().join("hosts")).unwrap()))
+    }
+}
 
 const SERVICES: &str = "http 80/tcp www\nhttps 443/tcp\nhttps 443/udp\nsmtp 25/tcp mail\ndomain 53/tcp\n\
     domain 53/udp\ntftp 69/udp\nsip 5060/tcp\nsip 5060/udp\nldap 389/tcp\npop3 110/tcp\nimap2 143/tcp imap\n\
@@ -234,7 +240,7 @@ fn every_named_difference_is_about_a_case_that_there_is() {
 }
 
 fn compare(cases: &[Case]) {
-    let hosts = Hosts(FakeNames::new(&fs::read_to_string(here().join("hosts")).unwrap()));
+    let hosts = Hosts::new();
     let mut comparison = Comparison::new(&[What::Parse, What::Message], cases);
     for case in cases {
         let theirs = case.answer("down");

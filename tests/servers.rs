@@ -201,7 +201,11 @@ fn postfix_over_smtp_and_submission() {
     let good = [(&[][..], "220 servers.example.org ESMTP")];
     let drill =
         |kind, port| Drill { kind, at: at(port), good: &good, bad: &[], frozen: TIMEOUT, stopped: REFUSED };
-    Drill::through(&[drill("smtp", 25), drill("submission", 587)], &mut world);
+    let drills = [drill("smtp", 25), drill("submission", 587)];
+    for drill in &drills {
+        drill.unwilling(&world, &at(2525), "receive-status: greeting: 554 …Client host rejected");
+    }
+    Drill::through(&drills, &mut world);
 }
 
 #[test]
@@ -230,6 +234,7 @@ fn inn2_over_nntp() {
     let mut world = World::start("inn2");
     let good = [(&[][..], "200 …InterNetNews")];
     let drill = Drill { kind: "nntp", at: at(119), good: &good, bad: &[], frozen: TIMEOUT, stopped: REFUSED };
+    drill.unwilling(&world, &at(1119), "receive-status: greeting: 502 ");
     Drill::through(&[drill], &mut world);
 }
 

@@ -9,11 +9,12 @@ use crate::config::draft::{AlertDraft, Draft, FallbackDraft, Said, ServerDraft, 
 use crate::config::yaml::address::FORWARDS;
 use crate::config::yaml::alert::STATES;
 use crate::config::yaml::leaf::written;
-use crate::config::yaml::names::name_of;
+use crate::config::yaml::names::{has_body, name_of};
 use crate::config::yaml::policy::FAIL_OPEN;
 use crate::config::yaml::settings::{BY_HAND, ON_FAILURE};
 use crate::config::{LogTarget, keys};
 use crate::model::{Family, Removal, ServiceKey};
+use crate::probe;
 use crate::span::{Source, Span};
 
 /// A value in force.
@@ -152,6 +153,13 @@ fn check(rows: &mut Rows, draft: &ServiceDraft) {
         let value = if secret { "(hidden)".into() } else { text };
         rows.put(&format!("check.{name}"), value, Some(&given.span));
     }
+    let kind = check.kind.value;
+    let known = probe::kind(kind).map_or(&[][..], |kind| kind.options);
+    for option in known.iter().filter(|option| check.options.iter().all(|(given, _)| given != **option)) {
+        if let Some(name) = name_of(option, kind) {
+            rows.put(&format!("check.{name}"), unsaid(option, kind).into(), None);
+        }
+    }
     rows.maybe("check.port", check.port.as_ref(), u16::to_string);
     rows.said("check.interval", &check.interval, |time| written(*time));
     rows.said("check.timeout", &check.timeout, |time| written(*time));
@@ -161,6 +169,21 @@ fn check(rows: &mut Rows, draft: &ServiceDraft) {
     }
     rows.said("check.fall", &draft.fall, u32::to_string);
     rows.said("check.rise", &draft.rise, u32::to_string);
+}
+
+/// What a check does where an option is not given.
+fn unsaid(option: &str, kind: &str) -> &'static str {
+    match (option, kind) {
+        ("request", kind) if has_body(kind) => "/",
+        ("httpmethod", _) => "GET",
+        ("checkcount", _) => "1",
+        ("login", "ftp") => "anonymous",
+        ("checkcommand", "external") => "/bin/true",
+        ("verify", "ldaps" | "mysql" | "pgsql") => "nothing",
+        ("verify", "https" | "http_proxy" | "imaps" | "pops") => "chain",
+        ("record", _) => "a; ptr for an address",
+        _ => "-",
+    }
 }
 
 fn alerts(rows: &mut Rows, alert: &AlertDraft) {

@@ -5,7 +5,7 @@
 
 use crate::config::cf::cut_comment;
 use crate::config::diagnostic::Faults;
-use crate::config::keys::Value;
+use crate::config::keys::{Value, is_secret};
 use crate::config::raw::{Directive, Text, is_blank};
 use crate::config::suggest::closest;
 use crate::probe::options::Given;
@@ -190,11 +190,9 @@ fn unquoted(directive: &Directive, text: Text) -> Fault {
     if TYPOGRAPHIC.iter().any(|quote| text.bytes.starts_with(quote)) {
         return unknown(directive, text.span(), "only plain double quotes (\") are quotes");
     }
-    unknown(
-        directive,
-        text.span(),
-        &format!("put it in double quotes: {}=\"{}\"", directive.key.name, bare.shown()),
-    )
+    let name = directive.key.name;
+    let shown = if is_secret(name) { "…".into() } else { bare.shown() };
+    unknown(directive, text.span(), &format!("put it in double quotes: {name}=\"{shown}\""))
 }
 
 /// What ldirectord says of a line that it can not make out.

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use tracing::{Level, debug, error, info, warn};
 
 use super::telling::Told;
+use crate::config::Inquiry;
 use crate::config::diagnostic::Report;
 use crate::director::Director;
 use crate::director::event::{Decision, Notice};
 use crate::ipvs::error::OpError;
 use crate::model::{ProbeKey, Watch};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome, Phase, Reason};
 use crate::span::{Fault, Severity};
 use crate::table::Op;
 
@@ -83,6 +84,15 @@ pub fn answered(probe: &ProbeKey, outcome: &Outcome, director: &Director) {
             Ok(seen) => debug!(id = "answer", "Activated service {at}: {seen}"),
             Err(failure) => debug!(id = "answer", "Deactivated service {at}: {failure}"),
         }
+    }
+}
+
+/// Tells of a check command that did not end in time and was made to, as ldirectord does each time.
+pub fn ended(inquiry: &Inquiry, outcome: &Outcome) {
+    let Err(Failure { phase: Phase::Run, reason: Reason::Timeout, .. }) = &outcome.result else { return };
+    if let Some(command) = inquiry.probe.command() {
+        let limit = inquiry.timeout.as_secs_f64();
+        warn!(id = "command-ended", "system_timeout({limit}, {command}) timed out, kill -TERM child");
     }
 }
 

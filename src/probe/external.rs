@@ -55,4 +55,9 @@ impl Probe for External {
     fn identity(&self) -> String {
         format!("external {:?} {:?}", self.program, self.arguments)
     }
+
+    fn command(&self) -> Option<String> {
+        let words = std::iter::once(&self.program).chain(&self.arguments);
+        Some(words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    }
 }

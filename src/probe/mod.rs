@@ -79,6 +79,11 @@ pub trait Probe: Send + Sync + Debug {
     fn attempts(&self) -> u32 {
         1
     }
+
+    /// The command line of a check command, for the log of one that had to be ended.
+    fn command(&self) -> Option<String> {
+        None
+    }
 }
 
 /// An exchange on its way. Boxed, so that a sleeping target holds nothing of it.

@@ -1,8 +1,12 @@
 //! Lines about the table, in the words that log watchers know.
 
+use std::time::Duration;
+
+use lvsentry::config::{Config, Inquiry};
 use lvsentry::daemon::Event;
 
-use super::world::{Log, World, until};
+use super::world::{Folder, Log, World, until};
+use crate::support::probe::{probe, target};
 
 /// Waits for lines, in any order, each of which comes once.
 async fn expect(log: &Log, lines: &[&str]) {
@@ -59,4 +63,60 @@ async fn a_server_whose_configured_weight_is_0_is_added_and_not_quiescent() {
     let text = "quiescent=yes\nvirtual=192.0.2.10:80\n\treal=10.0.0.1:80 gate 0\n\tchecktype=connect\n";
     let _world = World::new(text, |_| {});
     expect(&log, &["Added real server: 10.0.0.1:80 (192.0.2.10:80) (Weight set to 0)"]).await;
+}
+
+#[tokio::test]
+async fn what_a_reload_changes_is_told_as_changed_restored_or_purged() {
+    let (log, _guard) = Log::keep();
+    let text = "quiescent=no\nvirtual=192.0.2.10:80\n\treal=10.0.0.1:80 gate 3\n\treal=10.0.0.2:80 gate\n\
+        \tchecktype=connect\nvirtual=192.0.2.11:80\n\treal=10.0.0.3:80 gate\n\tchecktype=connect\n\
+        \tfallback=127.0.0.1 gate\nvirtual=192.0.2.12:80\n\treal=10.0.0.1:80 gate\n\tchecktype=on\n";
+    let world = World::new(text, |_| {});
+    expect(&log, &["Added real server: 10.0.0.2:80 (192.0.2.10:80) (Weight set to 1)"]).await;
+    expect(&log, &["Added real server: 10.0.0.1:80 (192.0.2.12:80) (Weight set to 1)"]).await;
+    world.bad("10.0.0.3:80");
+    expect(&log, &["Added fallback server: 127.0.0.1:80 (192.0.2.11:80) (Weight set to 1)"]).await;
+    let next = "quiescent=no\nvirtual=192.0.2.10:80\n\treal=10.0.0.1:80 gate 5\n\tscheduler=rr\n\
+        \tchecktype=connect\nvirtual=192.0.2.11:80\n\treal=10.0.0.3:80 gate\n\tchecktype=connect\n\
+        \tfallback=127.0.0.1 ipip\n";
+    world.next(Some(next), |_| {});
+    world.send(Event::Reload).await;
+    let lines = [
+        "Reloading Linux Director Daemon config on signal",
+        "Changed virtual server: 192.0.2.10:80",
+        "Restored real server: 10.0.0.1:80 (192.0.2.10:80) (Weight set to 5)",
+        "Purged real server (start): 10.0.0.2:80 (192.0.2.10:80)",
+        "Restored fallback server: 127.0.0.1:80 (192.0.2.11:80) (Weight set to 1)",
+        "Purged virtual server (start): 192.0.2.12:80",
+    ];
+    expect(&log, &lines).await;
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_told_with_what_becomes_of_it() {
+    let text = "quiescent=no\nvirtual=192.0.2.10:80\n\treal=10.0.0.1:80 gate\n\tchecktype=connect\n";
+    for (autoreload, then) in [("yes", "reread"), ("no", "ignore")] {
+        let (log, _guard) = Log::keep();
+        let world = World::new(&format!("autoreload={autoreload}\n{text}"), |_| {});
+        world.send(Event::FileChanged).await;
+        let line = format!(" - {then} new configuration");
+        expect(&log, &["Configuration file '/etc/ha.d/test.cf' has changed on disk", &line]).await;
+        assert_eq!(log.count("new configuration id="), 1, "{}", log.text());
+    }
+}
+
+#[tokio::test]
+async fn a_check_command_that_had_to_be_ended_is_told_with_its_command_line() {
+    let (log, _guard) = Log::keep();
+    let folder = Folder::new();
+    let script = folder.script("check", "#!/bin/sh\nexec sleep 60\n").display().to_string();
+    let hangs = probe("external", &target("10.0.0.1:80".parse().unwrap()), &[("checkcommand", &script)]);
+    let text = "quiescent=no\nvirtual=192.0.2.10:80\n\treal=10.0.0.1:80 gate\n\tchecktype=connect\n";
+    let timeout = Duration::from_millis(200);
+    let _world = World::new(text, move |config: &mut Config| {
+        let inquiry = Inquiry { probe: hangs.clone(), interval: Duration::from_secs(60), timeout };
+        config.inquiries.values_mut().for_each(|asked| *asked = inquiry.clone());
+    });
+    let line = format!("system_timeout(0.2, {script} 192.0.2.10 80 10.0.0.1 80) timed out, kill -TERM child");
+    expect(&log, &[&line]).await;
 }

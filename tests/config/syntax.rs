@@ -186,6 +186,36 @@ fn every_known_directive_is_read_or_refused_wherever_it_may_stand() {
 }
 
 #[test]
+fn no_report_shows_a_password_however_its_line_is_wrong() {
+    const WORDS: &str = "hush hush";
+    let values = [
+        "=\"hush hush\"",
+        "=\"hush hush\" # why",
+        "=hush hush",
+        "=\"hush hush",
+        "=hush hush\"",
+        "='hush hush'",
+        "=\u{201c}hush hush\u{201d}",
+        " hush hush",
+        ":hush hush",
+        "==\"hush hush\"",
+        " = \thush hush\r",
+        "=\"\"hush hush",
+    ];
+    for name in ["passwd", "secret", "Passwd", "password", "paswd", "passw", "secre"] {
+        for value in values {
+            for head in ["", " ", "    ", "\t", "virtual=192.0.2.1:80\n\t", "virtual=192.0.2.1:80\n "] {
+                let text = format!("{head}{name}{value}\n");
+                let report = load(&text).map_or_else(|report| report, |loaded| loaded.report);
+                let printed = report.to_string();
+                assert!(!report.faults.is_empty(), "{text}");
+                assert!(!WORDS.split(' ').any(|word| printed.contains(word)), "{text}\n{printed}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_thousand_faults_and_a_line_of_a_megabyte_print() {
     let many = "bogus=1\n".repeat(1_000);
     assert_eq!(load(&many).unwrap_err().to_string().matches("--> test.cf:").count(), 1_000);

@@ -197,6 +197,20 @@ impl Drill<'_> {
         }
     }
 
+    /// Sees that where the server serves too, and wants nobody, it is not well.
+    pub fn unwilling(&self, world: &World, at: &[Target], wanted: &str) {
+        for target in at {
+            let (start, mut failure) = (Instant::now(), String::new());
+            while !matches(&failure, wanted) {
+                let told = || format!("{} at {}: {failure}\n{}", self.kind, target.check, world.log());
+                assert!(start.elapsed() < START, "{}", told());
+                let answer = world.ask(PATIENCE, self.kind, target, self.good[0].0);
+                failure = answer.expect_err("it wants nobody").to_string();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
     /// The same for a frozen server, one that goes on, and one that is gone.
     pub fn through(drills: &[Drill<'_>], world: &mut World) {
         for drill in drills {

@@ -68,8 +68,37 @@ fn every_value_is_shown_with_its_origin_and_no_secret() {
     assert!(has(&["check.interval", "15s", "mail.cf:4"]), "{table}");
     assert!(has(&["check.rise", "1", "default"]), "{table}");
     assert!(has(&["check.password", "(hidden)", "mail.cf:37"]), "{table}");
+    assert!(has(&["check.verify", "chain", "default"]), "{table}");
     assert!(has(&["server", "10.0.4.11:25", "masq", "weight", "10", "mail.cf:16"]), "{table}");
     assert!(!table.contains("change me"));
+}
+
+#[test]
+fn what_a_check_does_unsaid_is_shown_too_for_every_kind() {
+    let folder = Folder::new("unsaid");
+    let path = folder.0.join("x.cf");
+    for kind in lvsentry::probe::KINDS {
+        let line = match kind.name {
+            "connect" | "ping" | "external" | "external-perl" | "on" | "off" => "checktype",
+            _ => "service",
+        };
+        let text =
+            format!("virtual=192.0.2.1:7\n\treal=10.0.0.1:7 masq\n\t{line}={}\n\tlogin=\"x\"\n", kind.name);
+        std::fs::write(&path, text).unwrap();
+        let (status, table, told) = run(&["config", "show", &path.to_string_lossy()]);
+        assert_eq!(status, 0, "{told}");
+        let shown = table.lines().filter(|line| line.trim_start().starts_with("check.")).count();
+        let always = 5; // port, interval, timeout, fall, rise
+        let unnamed = usize::from(kind.options.contains(&"request_absolute"));
+        let stray = usize::from(!kind.options.contains(&"login"));
+        let wanted = always + kind.options.len() - unnamed;
+        assert!((wanted..=wanted + stray).contains(&shown), "{}: {shown}, not {wanted}\n{table}", kind.name);
+    }
+    std::fs::write(&path, "virtual=192.0.2.1:80\n\treal=10.0.0.1:80 masq\n\trequest=\"x\"\n").unwrap();
+    let (_, table, _) = run(&["config", "show", &path.to_string_lossy()]);
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(words.contains(&vec!["check.path", "x", "x.cf:3"]), "{table}");
+    assert!(words.contains(&vec!["check.method", "GET", "default"]), "{table}");
 }
 
 #[test]

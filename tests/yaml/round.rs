@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use lvsentry::config::diagnostic::Faults;
@@ -14,6 +13,7 @@ use lvsentry::span::{Place, Source};
 
 use super::{files, root};
 use crate::config::fake::FakeNames;
+use crate::oracle::{self, Case, Hosts};
 use crate::support::skip;
 
 /// The YAML of a text, and what the text is accepted as.
@@ -73,34 +73,39 @@ fn check(name: &str, text: &[u8], names: &dyn Names) -> bool {
     true
 }
 
-fn check_all(files: &[PathBuf], names: &dyn Names) -> usize {
-    let accepted =
-        files.iter().filter(|path| check(&path.to_string_lossy(), &fs::read(path).unwrap(), names));
-    accepted.count()
-}
-
 #[test]
 fn files_of_our_own_mean_the_same_in_yaml() {
     let names = FakeNames::default();
-    let root = root();
-    assert!(check_all(&files(&root.join("config"), "cf"), &names) >= 3);
-    assert!(check_all(&files(&root.join("tests/config/good"), "cf"), &names) >= 2);
-    check_all(&files(&root.join("tests/config/bad"), "cf"), &names);
-    let oracle = files(&root.join("tests/oracle/cases"), "cf");
-    let names = FakeNames::new(&fs::read_to_string(root.join("tests/oracle/hosts")).unwrap_or_default());
-    println!("{} of {} oracle cases are accepted", check_all(&oracle, &names), oracle.len());
+    let all = |folder: &str| {
+        let files = files(&root().join(folder), "cf");
+        let accepted =
+            files.iter().filter(|path| check(&path.to_string_lossy(), &fs::read(path).unwrap(), &names));
+        (accepted.count(), files.len())
+    };
+    for folder in ["config", "tests/config/good"] {
+        let (accepted, files) = all(folder);
+        assert!(accepted == files && files >= 2, "{folder}: {accepted} of {files}");
+    }
+    all("tests/config/bad");
 }
 
 #[test]
-fn files_that_people_use_mean_the_same_in_yaml() {
-    let beside = root().join("../shared/corpus");
-    let folder = std::env::var_os("LVSENTRY_CORPUS").map_or(beside, PathBuf::from);
-    if !folder.is_dir() {
-        return skip("no corpus beside the repository; LVSENTRY_CORPUS=FOLDER names one");
+fn what_ldirectord_accepts_means_the_same_in_yaml() {
+    check_cases(oracle::own());
+}
+
+#[test]
+fn what_ldirectord_accepts_of_what_people_use_means_the_same_in_yaml() {
+    match oracle::corpus() {
+        Some(cases) => check_cases(cases),
+        None => skip("no corpus beside the repository; LVSENTRY_CORPUS=FOLDER names one"),
     }
-    let names = FakeNames::new(&fs::read_to_string(folder.join("../oracle/hosts")).unwrap_or_default());
-    let all = files(&folder, "cf");
-    let accepted = check_all(&all, &names);
-    println!("{accepted} of {} files are accepted and mean the same", all.len());
-    assert!(accepted >= 10);
+}
+
+fn check_cases(cases: Vec<Case>) {
+    let names = Hosts::new();
+    for case in cases {
+        let same = check(&case.name, &fs::read(&case.path).unwrap(), &names);
+        assert!(same || case.answer("down").refused(), "{}: ldirectord accepts it", case.name);
+    }
 }

@@ -93,7 +93,11 @@ fn broken(source: &Source, error: &Error) -> Fault {
             "too many values, too deep, or repeated by aliases too often",
         ),
         _ if message.starts_with("tab") => (message, "YAML is indented by blanks, never by tabs"),
-        _ => (message, "the text is not valid YAML here, or shortly before"),
+        // What it quotes stands in the excerpt, unless it is a password.
+        _ => (
+            message.split('`').next().unwrap_or(message).trim_end(),
+            "the text is not valid YAML here, or shortly before",
+        ),
     };
     Fault::error(at..at + 1, message).help(help)
 }
