@@ -239,8 +239,9 @@ impl Member {
     /// When time alone will change what it is due, by its slow start, its hold or its delayed removal.
     pub(super) fn deadline(&self, slow: Option<Duration>, now: Moment) -> Option<Moment> {
         let step = self.risen.zip(slow).map(|(risen, slow)| {
-            let next = u32::try_from(passed(risen, slow, now) + 1).unwrap_or(u32::MAX);
-            risen.after(slow.mul_f64(f64::from(next) / STEPS as f64))
+            // Rounded up: a moment too early would come again and again.
+            let next = (passed(risen, slow, now) + 1) * slow.as_nanos();
+            risen.after(Duration::from_nanos_u128(next.div_ceil(STEPS)))
         });
         let hold = self.reasons.iter().filter_map(|reason| match reason {
             Reason::Hold(until) => Some(*until),
