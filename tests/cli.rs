@@ -1,8 +1,12 @@
 //! The binary: arguments, what it prints, exit statuses.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -137,6 +141,23 @@ fn a_file_that_cannot_be_read_is_named_with_the_reason() {
 }
 
 #[test]
+fn a_file_that_the_user_may_not_read_is_named_with_the_reason_by_check_and_by_run() {
+    let folder = Folder::new("forbidden");
+    let path = folder.file("x.cf", GOOD);
+    set_mode(&path, 0o000);
+    for words in [&["check"][..], &["run", "--no-kernel", "-c"]] {
+        let mut command = lvsentry();
+        let output = match as_nobody(command.args(words).arg(&path), &folder).output() {
+            Ok(output) => output,
+            Err(why) => return skip(&format!("nobody cannot run the binary under test: {why}")),
+        };
+        let said = stdout(&output) + &stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains("Permission denied") && said.contains("x.cf"), "{words:?}: {said}");
+    }
+}
+
+#[test]
 fn an_empty_file_is_accepted_with_a_warning_that_there_is_nothing_to_do() {
     let folder = Folder::new("empty");
     let (status, said) = check(&folder.file("x.cf", ""));
@@ -156,14 +177,8 @@ fn without_ipvs_or_right_run_says_which_in_one_line_with_its_cure() {
     let folder = Folder::new("kernel");
     let path = folder.file("x.cf", GOOD);
     let mut command = lvsentry();
-    command.args(["run", "-c"]).arg(&path);
-    if geteuid().is_root() {
-        use std::os::unix::process::CommandExt;
-        // Nobody has no right, and where there is no IPVS that shows first.
-        command.uid(65534).gid(65534);
-        set_readable(&folder.0);
-    }
-    let output = match command.output() {
+    // Nobody has no right, and where there is no IPVS that shows first.
+    let output = match as_nobody(command.args(["run", "-c"]).arg(&path), &folder).output() {
         Ok(output) => output,
         Err(why) => return skip(&format!("nobody cannot run the binary under test: {why}")),
     };
@@ -177,9 +192,17 @@ fn without_ipvs_or_right_run_says_which_in_one_line_with_its_cure() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-fn set_readable(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+/// Lets a command run without any right: by nobody, where we are root.
+fn as_nobody<'a>(command: &'a mut Command, folder: &Folder) -> &'a mut Command {
+    if geteuid().is_root() {
+        set_mode(&folder.0, 0o755);
+        command.uid(65534).gid(65534);
+    }
+    command
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// A daemon whose standard output or error is read.
@@ -190,6 +213,14 @@ impl Running {
         let mut command = lvsentry();
         command.args(["run", flag, "-c"]).arg(path);
         Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The lines of its standard output, as they come.
+    fn lines(&mut self) -> Receiver<String> {
+        let (sender, lines) = channel();
+        let out = BufReader::new(self.0.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        lines
     }
 
     fn signal(&self, signal: Signal) {
@@ -235,30 +266,63 @@ fn a_dry_run_says_what_it_would_do_and_every_end_by_a_signal_is_status_0() {
 fn without_a_kernel_it_checks_reloads_and_tells_its_log() {
     let folder = Folder::new("nokernel");
     let path = folder.file("x.cf", &format!("supervised=yes\n{GOOD}"));
-    let running = Running::start(&path, "--no-kernel");
-    std::thread::sleep(Duration::from_millis(500));
-    std::fs::write(&path, "supervised=yes\nbroken\n").unwrap();
-    running.signal(Signal::SIGHUP);
-    std::thread::sleep(Duration::from_millis(500));
-    let output = running.end(Signal::SIGTERM);
-    assert!(output.status.success());
-    let log = stdout(&output);
-    let lines: Vec<&str> = log.lines().map(|line| line.split_once("] ").expect(line).1).collect();
-    let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
-    for start in [
+    let mut running = Running::start(&path, "--no-kernel");
+    let lines = running.lines();
+    // Waits until each of these has begun a line, in whatever order; what follows the time counts.
+    let expect = |starts: &[&str]| {
+        let mut seen = Vec::new();
+        let begun = |seen: &[String], start| {
+            seen.iter().any(|line| line.split_once("] ").is_some_and(|(_, said)| said.starts_with(start)))
+        };
+        while let Some(start) = starts.iter().find(|start| !begun(&seen, **start)) {
+            match lines.recv_timeout(Duration::from_secs(10)) {
+                Ok(line) => seen.push(line),
+                Err(why) => panic!("no line begins with {start:?} ({why}): {seen:#?}"),
+            }
+        }
+    };
+    expect(&[
         "Starting lvsentry",
         "Added virtual server: 192.0.2.10:80",
         "Real server 127.0.0.9:1 (192.0.2.10:80) is down: connect-refused: ",
         "No real server of 192.0.2.10:80 is up, and no fallback",
+    ]);
+    std::fs::write(&path, "supervised=yes\nbroken\n").unwrap();
+    running.signal(Signal::SIGHUP);
+    expect(&[
         "Reloading Linux Director Daemon config on signal",
-        "Error [",
+        &format!("Error [{}] reading file {} at line 2: Unknown command", running.0.id(), path.display()),
         "the new configuration is refused; the running one stays, whole",
+    ]);
+    running.signal(Signal::SIGTERM);
+    expect(&[
         "Purged virtual server (stop): 192.0.2.10:80",
         "Linux Director Daemon terminated on signal: TERM",
-    ] {
-        assert!(has(start), "no line begins with {start:?}:\n{log}");
-    }
-    assert!(lines.iter().any(|line| line.contains("at line 2: Unknown command")), "{log}");
+    ]);
+    assert!(running.0.wait().unwrap().success());
+}
+
+#[test]
+fn a_supervisor_is_told_once_that_the_daemon_is_ready_and_not_of_one_that_does_not_start() {
+    let folder = Folder::new("notify");
+    let at = folder.0.join("notify");
+    let supervisor = UnixDatagram::bind(&at).unwrap();
+    supervisor.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut said = [0; 100];
+    let start = |text: &str| {
+        let mut command = lvsentry();
+        command.args(["run", "--no-kernel", "-c"]).arg(folder.file("x.cf", text));
+        command.env("NOTIFY_SOCKET", &at).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(command.spawn().unwrap())
+    };
+    let mut refused = start("bogus=1\n");
+    assert_eq!(refused.0.wait().unwrap().code(), Some(2));
+    let running = start(GOOD);
+    let count = supervisor.recv(&mut said).unwrap();
+    assert_eq!(String::from_utf8_lossy(&said[..count]).trim_end(), "READY=1");
+    assert!(running.end(Signal::SIGTERM).status.success(), "it listens to signals by then");
+    supervisor.set_nonblocking(true).unwrap();
+    assert!(supervisor.recv(&mut said).is_err(), "told twice, or of the one that was refused");
 }
 
 #[test]

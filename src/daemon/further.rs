@@ -145,14 +145,8 @@ struct Failed {
 }
 
 async fn call(program: &OsStr, name: &str, action: &'static str, leave: bool) -> Result<(), Failed> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(program).args([name, action]).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    if leave {
-        command.env(LEAVE, "yes");
-    }
     let failed = |why: &dyn fmt::Display| Failed { action, why: why.to_string() };
-    let mut child = command.spawn().map_err(|why| failed(&why))?;
+    let mut child = command(program, name, action, leave).spawn().map_err(|why| failed(&why))?;
     let said = child.stderr.take();
     let exchange = async {
         let mut text = Vec::new();
@@ -168,6 +162,18 @@ async fn call(program: &OsStr, name: &str, action: &'static str, leave: bool) ->
         Ok((Err(why), _)) => Err(failed(&why)),
         Err(_) => Err(failed(&format_args!("no end within {} s", CALL.as_secs()))),
     }
+}
+
+fn command(program: &OsStr, name: &str, action: &str, leave: bool) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(program).args([name, action]).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // Our supervisor waits for us, not for them.
+    command.env_remove("NOTIFY_SOCKET");
+    if leave {
+        command.env(LEAVE, "yes");
+    }
+    command
 }
 
 fn reason(status: ExitStatus, said: &[u8]) -> String {
@@ -201,5 +207,12 @@ mod tests {
             let found = deeds(&set(&["a"]), &wish);
             assert_eq!(found, [("a".to_owned(), deed), ("b".to_owned(), deed)]);
         }
+    }
+
+    #[test]
+    fn they_do_not_tell_our_supervisor_that_they_are_ready() {
+        let command = command(OsStr::new("ldirectord"), "a.cf", "start", false);
+        let mut changes = command.as_std().get_envs();
+        assert!(changes.any(|change| change == (OsStr::new("NOTIFY_SOCKET"), None)));
     }
 }

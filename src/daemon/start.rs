@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -137,6 +138,7 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
         let daemon = begin(setup)?.with_log(log);
         tokio::spawn(reload::watch(watched, daemon.sender()));
         ready();
+        tell_supervisor();
         match further {
             Some(program) => daemon.with_further(program).run().await,
             None => daemon.run().await,
@@ -146,6 +148,13 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
     // A name look-up that hangs holds nobody up: it is left behind.
     runtime.shutdown_background();
     result
+}
+
+/// Tells the one who supervises us (systemd, `Type=notify`) that we work; without one it tells nobody.
+fn tell_supervisor() {
+    if let Err(why) = sd_notify::notify(&[NotifyState::Ready]) {
+        warn!(id = "supervisor", "cannot tell the supervisor (NOTIFY_SOCKET) that we are ready: {why}");
+    }
 }
 
 fn begin(setup: Setup) -> Result<Daemon, StartError> {
@@ -268,5 +277,22 @@ mod tests {
         assert_eq!(rehearsed.callback, None);
         let want = Extras { name: Some("shop".into()), ..Extras::default() };
         assert_eq!(*rehearsed.extras[&key], want);
+    }
+
+    #[test]
+    fn what_is_missing_can_be_told_by_the_exit_status() {
+        let report = || Report::new(Source::new("x.cf", Vec::new()), Faults::default());
+        for (error, status) in [
+            (StartError::NoConfig, 2),
+            (StartError::Config(report()), 2),
+            (StartError::Kernel(OpenError::NoIpvs), 3),
+            (StartError::Table(ReadError::NoIpvs), 3),
+            (StartError::Kernel(OpenError::NoRight), 4),
+            (StartError::Table(ReadError::NoRight), 4),
+            (StartError::Kernel(OpenError::Socket(97)), 1),
+            (StartError::Table(ReadError::Timeout), 1),
+        ] {
+            assert_eq!(error.status(), status, "{error}");
+        }
     }
 }

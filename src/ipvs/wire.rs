@@ -441,6 +441,10 @@ fn text<T: NlAttrType>(attributes: &GenlAttrHandle<'_, T>, number: T) -> Option<
     (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
 }
 
+#[cfg(all(test, target_endian = "little"))]
+#[path = "capture_tests.rs"]
+mod capture_tests;
+
 #[cfg(test)]
 #[path = "wire_tests.rs"]
 mod tests;

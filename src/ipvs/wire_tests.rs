@@ -59,7 +59,7 @@ fn a_new_service_has_the_bytes_that_ipvsadm_sends() {
 #[cfg(target_endian = "little")]
 #[test]
 fn a_new_destination_has_its_services_key_and_all_that_a_set_must_carry() {
-    // ipvsadm -a -t 127.0.0.10:80 -r 127.0.1.4:80 -i -w 5 -x 300 -y 200
+    // as for ipvsadm -a -t 127.0.0.10:80 -r 127.0.1.4:80 -i -w 5 -x 300 -y 200
     let expected = bytes_of(&format!(
         "94000000 1c00 0500 07000000 00000000  05 01 0000
          3000 0180  0600 0100 0200 0000  0600 0200 0600 0000  1400 0300 7f00000a {0}
@@ -78,7 +78,7 @@ fn a_new_destination_has_its_services_key_and_all_that_a_set_must_carry() {
 #[cfg(target_endian = "little")]
 #[test]
 fn a_mark_is_keyed_by_family_and_number_alone() {
-    // ipvsadm -D -f 258
+    // as for ipvsadm -D -f 258 -6
     let expected = bytes_of(
         "28000000 1c00 0500 07000000 00000000  03 01 0000
          1400 0180  0600 0100 0a00 0000  0800 0500 02010000",

@@ -6,6 +6,7 @@ use lvsentry::probe::{Tools, ask};
 
 use crate::support::probe::{LONG, SHORT, code, outcome, probe, target};
 use crate::support::server::{Act, Server};
+use crate::support::skip;
 
 #[tokio::test]
 async fn a_listening_server_is_up_and_gets_no_data() {
@@ -45,7 +46,7 @@ async fn a_udp_service_is_pinged_instead() {
     target.service = ServiceKey::Address(Protocol::Udp, "192.0.2.10:53".parse().unwrap());
     let result = ask(&*probe("connect", &target, &[("checkcount", "2")]), LONG, &Tools::new()).await.result;
     match result {
-        Err(failure) if failure.reason == Reason::Local => eprintln!("SKIPPED: {failure}"),
+        Err(failure) if failure.reason == Reason::Local => skip(&failure.to_string()),
         other => assert_eq!(other.unwrap(), "echo reply"),
     }
 }

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use crate::support::skip;
+
 /// Reads pairs of pattern and text in hexadecimal digits, writes 1, 0, or E for a pattern it refuses.
 const PERL: &str = r#"
     no warnings;
@@ -26,7 +28,7 @@ fn perl(pairs: &[Pair]) -> Option<Vec<char>> {
     let perl = Command::new("perl").args(["-e", PERL]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut perl = match perl {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("SKIPPED: no perl here to compare with");
+            skip("there is no perl to compare with");
             return None;
         }
         other => other.unwrap(),

@@ -7,13 +7,14 @@ use lvsentry::outcome::Reason;
 use lvsentry::probe::{Tools, ask};
 
 use crate::support::probe::{Answer, LONG, make, probe, target};
+use crate::support::skip;
 
 /// Whether pings are allowed here.
 fn allowed(answer: &Answer) -> bool {
     match answer {
         Err(failure) if failure.reason == Reason::Local => {
             assert!(failure.detail.contains("CAP_NET_RAW"), "{failure}");
-            eprintln!("SKIPPED: {failure}");
+            skip(&failure.to_string());
             false
         }
         _ => true,
@@ -29,9 +30,10 @@ async fn loopback_answers_in_both_families() {
     let tools = Tools::new();
     for to in ["127.0.0.1", "127.1.2.3", "::1"] {
         let answer = ping(&tools, to.parse().unwrap()).await;
-        if allowed(&answer) {
-            assert_eq!(answer.unwrap(), "echo reply", "{to}");
+        if !allowed(&answer) {
+            return;
         }
+        assert_eq!(answer.unwrap(), "echo reply", "{to}");
     }
 }
 
@@ -62,20 +64,22 @@ async fn five_hundred_are_in_flight_on_one_socket() {
 /// Runs `test` in a network namespace of its own, where `ip` has carried out `setup`.
 fn apart(setup: &[&str], test: impl AsyncFnOnce() + Send + 'static) {
     let setup: Vec<String> = setup.iter().map(|line| line.to_string()).collect();
-    let thread = std::thread::spawn(move || {
+    // It carries the test's name, by which what is skipped is told.
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-            return eprintln!("SKIPPED: no network namespace: {error}");
+            return skip(&format!("no network namespace: {error}"));
         }
         for line in &setup {
             match std::process::Command::new("ip").args(line.split(' ')).status() {
                 Ok(status) if status.success() => {}
-                other => return eprintln!("SKIPPED: ip {line}: {other:?}"),
+                other => return skip(&format!("ip {line}: {other:?}")),
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test());
     });
-    thread.join().unwrap();
+    thread.unwrap().join().unwrap();
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn a_silent_address_is_asked_as_often_as_configured() {
     apart(&["link set lo up"], async || {
         // This kernel setting is the namespace's own.
         if let Err(error) = std::fs::write("/proc/sys/net/ipv4/icmp_echo_ignore_all", "1") {
-            return eprintln!("SKIPPED: loopback can not be silenced: {error}");
+            return skip(&format!("loopback can not be silenced: {error}"));
         }
         let silent = target("127.0.0.1:0".parse().unwrap());
         let probe = probe("ping", &silent, &[("checkcount", "3")]);
