@@ -58,7 +58,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::model::{Protocol, ServiceKey};
-use crate::outcome::{Failure, Outcome, Phase, Reason};
+use crate::outcome::{Failure, Outcome, Phase, Reason, one_line};
 use crate::span::Fault;
 use dial::Stopwatch;
 use echo::Pinger;
@@ -155,7 +155,8 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
     let result = match tokio::time::timeout(limit, probe.ask(&call)).await {
-        Ok(result) => result,
+        // What is kept of a good answer is bounded as a failure's detail is.
+        Ok(result) => result.map(|seen| one_line(&seen)),
         Err(_) => Err(late(call.phase(), limit)),
     };
     Outcome { result, took: watch.read() }
