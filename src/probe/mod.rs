@@ -4,6 +4,7 @@
 //! deadline, counting, logs and alerts are its caller's. To add a kind, write its file and add it
 //! to [`KINDS`].
 
+pub mod aside;
 pub mod combined;
 pub mod connect;
 pub mod datagram;
@@ -60,6 +61,7 @@ use std::time::Duration;
 use crate::model::{Protocol, ServiceKey};
 use crate::outcome::{Failure, Outcome, Phase, Reason, one_line};
 use crate::span::Fault;
+use aside::Aside;
 use dial::Stopwatch;
 use echo::Pinger;
 use options::Options;
@@ -91,6 +93,10 @@ pub struct Tools {
     pub pinger: Arc<Pinger>,
     /// Says which certificates are trusted.
     pub trust: Arc<Trust>,
+    /// Where names are looked up.
+    pub lookups: Aside,
+    /// Where long work is done.
+    pub busy: Aside,
 }
 
 impl Tools {
@@ -101,7 +107,8 @@ impl Tools {
 
     /// Tools with a trust of their own.
     pub fn trusting(trust: Trust) -> Tools {
-        Tools { pinger: Arc::new(Pinger::new()), trust: Arc::new(trust) }
+        let (lookups, busy) = (Aside::lookups(), Aside::busy());
+        Tools { pinger: Arc::new(Pinger::new()), trust: Arc::new(trust), lookups, busy }
     }
 }
 
