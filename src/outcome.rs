@@ -114,13 +114,9 @@ impl Failure {
     /// Longest detail that is kept, in characters.
     pub const DETAIL: usize = 200;
 
-    /// A failure; `detail` is cut to [`Failure::DETAIL`] characters and control characters in it
-    /// are replaced, since much of it comes from the server.
+    /// A failure; `detail` is made a [`one_line`].
     pub fn new(phase: Phase, reason: Reason, detail: impl fmt::Display) -> Failure {
-        let detail = detail.to_string();
-        let detail = detail.chars().take(Failure::DETAIL);
-        let detail = detail.map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Failure { phase, reason, detail }
+        Failure { phase, reason, detail: one_line(&detail.to_string()) }
     }
 
     /// The stable short code: `connect-refused`, `receive-timeout`, `match-mismatch` …
@@ -136,6 +132,12 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// A text for people: one line of at most [`Failure::DETAIL`] characters, control characters in it
+/// replaced, since much of it comes from the server.
+pub fn one_line(text: &str) -> String {
+    text.chars().take(Failure::DETAIL).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
 
 /// Evidence that this host, not the server, is the reason for a bad result. A refusal, a reset or an
 /// answer of the server is never that.

@@ -8,6 +8,7 @@ mod cli; // the binary: arguments, output, exit statuses
 mod config; // ldirectord.cf: good files and what they mean, bad files and what is said of them
 mod daemon; // the shell over a kernel in memory and scripted probes, with paused time
 mod director; // the pure core: properties over random histories
+mod hostile; // every kind against servers that answer random and spoilt bytes
 mod kernel; // a real kernel with IPVS, as root: `tests/run` runs these in the lab
 mod ldirectord; // called by ldirectord's name: what it prints, exit statuses, pid files
 mod oracle; // what the real ldirectord makes of configurations, and what we do

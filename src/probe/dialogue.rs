@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use super::Call;
 use super::dial::{self, Stream};
 use super::tls::Manner;
-use crate::outcome::{Failure, Phase, Reason};
+use crate::outcome::{self, Failure, Phase, Reason};
 
 /// How much a server may say in one dialogue.
 #[derive(Debug, Clone, Copy)]
@@ -201,8 +201,7 @@ impl<'c> Dialogue<'c> {
 
 /// What a server said, for people: one line of bounded length, without control characters.
 pub fn shown(line: &[u8]) -> String {
-    let line = String::from_utf8_lossy(line);
-    line.trim().chars().take(Failure::DETAIL).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    outcome::one_line(String::from_utf8_lossy(line).trim())
 }
 
 fn too_large(detail: &str) -> Failure {

@@ -120,8 +120,9 @@ struct Link {
     family: Family,
     /// Tells our requests from those of other processes.
     id: u16,
-    /// Goes out in the data, so that a reply can not be guessed.
-    token: u64,
+    /// What goes out in the data is made from it, for each peer another, so that a reply can not be
+    /// guessed, not even by who is asked too.
+    key: RandomState,
     table: Mutex<Table>,
 }
 
@@ -133,14 +134,14 @@ struct Table {
 
 impl Link {
     fn new(socket: UdpSocket, family: Family) -> Link {
-        let token = RandomState::new().hash_one(std::process::id());
-        Link { socket, family, id: token as u16, token: token.rotate_left(32), table: Mutex::default() }
+        let key = RandomState::new();
+        Link { socket, family, id: key.hash_one(std::process::id()) as u16, key, table: Mutex::default() }
     }
 
     /// Sends a request and registers who waits for its reply.
     async fn send(&self, to: SocketAddr) -> Result<Waiter<'_>, Failure> {
         let waiter = self.register(to.ip())?;
-        let packet = self.request(waiter.key.1);
+        let packet = self.request(waiter.key);
         match self.socket.send_to(&packet, to).await {
             Ok(_) => Ok(waiter),
             Err(error) => Err(dial::fault(Phase::Connect, to.ip(), &error)),
@@ -165,7 +166,7 @@ impl Link {
     }
 
     /// An echo request. The kernel fills in the checksum of ICMPv6, which covers its addresses.
-    fn request(&self, sequence: u16) -> Vec<u8> {
+    fn request(&self, (peer, sequence): (IpAddr, u16)) -> Vec<u8> {
         let kind = match self.family {
             Family::V4 => 8,
             Family::V6 => 128,
@@ -173,7 +174,7 @@ impl Link {
         let mut packet = vec![kind, 0, 0, 0];
         packet.extend(self.id.to_be_bytes());
         packet.extend(sequence.to_be_bytes());
-        packet.extend(self.data(sequence));
+        packet.extend(self.data((peer, sequence)));
         if self.family == Family::V4 {
             let sum = checksum(&packet);
             packet[2..4].copy_from_slice(&sum.to_be_bytes());
@@ -181,8 +182,8 @@ impl Link {
         packet
     }
 
-    fn data(&self, sequence: u16) -> [u8; DATA] {
-        let token = (self.token ^ u64::from(sequence)).to_be_bytes();
+    fn data(&self, key: (IpAddr, u16)) -> [u8; DATA] {
+        let token = self.key.hash_one(key).to_be_bytes();
         std::array::from_fn(|i| token.get(i).copied().unwrap_or(i as u8))
     }
 
@@ -195,23 +196,22 @@ impl Link {
                 Family::V4 => after_ip_header(packet),
                 Family::V6 => Some(packet),
             };
-            if let Some(sequence) = packet.and_then(|packet| self.reply(packet)) {
+            if let Some(sequence) = packet.and_then(|packet| self.reply(from.ip(), packet)) {
                 self.deliver((from.ip(), sequence));
             }
         }
     }
 
-    /// The sequence number, when the packet is a reply to a request of ours.
-    fn reply(&self, packet: &[u8]) -> Option<u16> {
+    /// The sequence number, when the packet is a reply to a request of ours to this peer.
+    fn reply(&self, peer: IpAddr, packet: &[u8]) -> Option<u16> {
         let (header, data) = packet.split_first_chunk::<HEADER>()?;
         let kind = match self.family {
             Family::V4 => 0,
             Family::V6 => 129,
         };
         let sequence = u16::from_be_bytes([header[6], header[7]]);
-        let ours =
-            header[..2] == [kind, 0] && header[4..6] == self.id.to_be_bytes() && data == self.data(sequence);
-        ours.then_some(sequence)
+        let numbers = header[..2] == [kind, 0] && header[4..6] == self.id.to_be_bytes();
+        (numbers && data == self.data((peer, sequence))).then_some(sequence)
     }
 
     fn deliver(&self, key: (IpAddr, u16)) {
@@ -322,6 +322,20 @@ mod tests {
         assert_eq!(waiting(&link), 1);
         link.deliver(waiter.key);
         assert_eq!(waiting(&link), 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_learns_nothing_of_what_others_are_asked() {
+        let (link, _peer) = link().await;
+        let [one, other] = ["127.0.0.1", "127.0.0.2"].map(|ip| ip.parse().unwrap());
+        let mut reply = link.request((one, 7));
+        reply[0] = 129;
+        assert_eq!(link.reply(one, &reply), Some(7));
+        assert_eq!(link.reply(other, &reply), None, "one peer's reply will do for another");
+        // Nor can the data of the next request be reckoned from that of the last one.
+        let token = |sequence| link.data((one, sequence))[..8].to_vec();
+        let both = token(7).into_iter().zip(token(8)).filter(|(a, b)| a == b).count();
+        assert!(both < 6, "two requests differ in {} bytes", 8 - both);
     }
 
     #[tokio::test]

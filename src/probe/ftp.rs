@@ -238,6 +238,15 @@ fn epsv_port(line: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_line_is_too_odd_for_a_port(line in "(22[79] )?[(|=a]{0,5}[0-9,|!]{0,30}[)|]?\\PC{0,3}", cut in 0usize..40) {
+            let line = &line.as_bytes()[..cut.min(line.len())];
+            prop_assert!(pasv_port(line) != Some(0) && epsv_port(line) != Some(0));
+        }
+    }
 
     #[test]
     fn the_port_of_a_passive_answer_is_found_in_all_its_shapes() {

@@ -4,6 +4,7 @@
 //! deadline, counting, logs and alerts are its caller's. To add a kind, write its file and add it
 //! to [`KINDS`].
 
+pub mod aside;
 pub mod combined;
 pub mod connect;
 pub mod datagram;
@@ -58,8 +59,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::model::{Protocol, ServiceKey};
-use crate::outcome::{Failure, Outcome, Phase, Reason};
+use crate::outcome::{Failure, Outcome, Phase, Reason, one_line};
 use crate::span::Fault;
+use aside::Aside;
 use dial::Stopwatch;
 use echo::Pinger;
 use options::Options;
@@ -96,6 +98,10 @@ pub struct Tools {
     pub pinger: Arc<Pinger>,
     /// Says which certificates are trusted.
     pub trust: Arc<Trust>,
+    /// Where names are looked up.
+    pub lookups: Aside,
+    /// Where long work is done.
+    pub busy: Aside,
 }
 
 impl Tools {
@@ -106,7 +112,8 @@ impl Tools {
 
     /// Tools with a trust of their own.
     pub fn trusting(trust: Trust) -> Tools {
-        Tools { pinger: Arc::new(Pinger::new()), trust: Arc::new(trust) }
+        let (lookups, busy) = (Aside::lookups(), Aside::busy());
+        Tools { pinger: Arc::new(Pinger::new()), trust: Arc::new(trust), lookups, busy }
     }
 }
 
@@ -160,7 +167,8 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
     let result = match tokio::time::timeout(limit, probe.ask(&call)).await {
-        Ok(result) => result,
+        // What is kept of a good answer is bounded as a failure's detail is.
+        Ok(result) => result.map(|seen| one_line(&seen)),
         Err(_) => Err(late(call.phase(), limit)),
     };
     Outcome::new(result, watch.read())

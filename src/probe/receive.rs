@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::task::spawn_blocking;
-
 use super::Call;
 use super::options::{Given, Options};
 use super::pattern::Pattern;
@@ -48,8 +46,7 @@ impl Receive {
             true => pattern.matches(&answer),
             false => {
                 let pattern = pattern.clone();
-                let search = spawn_blocking(move || pattern.matches(&answer));
-                search.await.map_err(|error| Failure::new(Phase::Match, Reason::Local, error))?
+                call.tools().busy.work(Phase::Match, move || pattern.matches(&answer)).await?
             }
         };
         match found {

@@ -140,3 +140,18 @@ fn verdict(status: &[u8]) -> Option<Result<String, Failure>> {
 fn endless() -> Failure {
     Failure::new(Phase::Receive, Reason::TooLarge, "no final answer behind many provisional ones")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn only_200_ok_is_good(status in "(SIP/2.0 )?[12 ]{0,2}\\PC{0,12}", bytes in any::<Vec<u8>>()) {
+            prop_assume!(!status.starts_with("SIP/2.0 200 OK"));
+            prop_assert!(!matches!(verdict(status.as_bytes()), Some(Ok(_))));
+            prop_assert!(!matches!(verdict(&bytes), Some(Ok(_))));
+        }
+    }
+}

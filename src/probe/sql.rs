@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use ring::digest::{SHA256, digest};
+
 use super::Target;
 use super::options::Options;
 use super::tls::{Manner, Verify};
@@ -78,11 +80,16 @@ impl Account {
         tls && reason && !self.needs_tls()
     }
 
-    /// The failure of a server that said no.
+    /// The failure of a server that said no: `STATUS: WORDS`.
     pub fn refused(&self, said: &str) -> Failure {
         let passwd = String::from_utf8_lossy(&self.passwd);
         // A server may quote what it was sent.
-        let said = if passwd.len() < 4 { said.to_owned() } else { said.replace(&*passwd, "***") };
+        let said = match passwd.len() {
+            0 => said.to_owned(),
+            // Too short to be told from other words: none is shown.
+            1..4 => said.split(':').next().unwrap_or_default().to_owned(),
+            _ => said.replace(&*passwd, "***"),
+        };
         Failure::new(Phase::Receive, Reason::Status, format!("{}: {said}", self.to))
     }
 
@@ -107,8 +114,10 @@ impl Account {
     /// All of it as a text, in which no two accounts are the same.
     pub fn identity(&self) -> String {
         let Account { to, login, passwd, database, request, manner } = self;
-        let quoted = [login, passwd, database, request].map(|text| format!("\"{}\"", text.escape_ascii()));
-        format!("{to} {} {manner:?}", quoted.join(" "))
+        let quoted = [login, database, request].map(|text| format!("\"{}\"", text.escape_ascii()));
+        // A digest, so that it can be shown.
+        let passwd = digest(&SHA256, passwd);
+        format!("{to} {} {passwd:?} {manner:?}", quoted.join(" "))
     }
 }
 
@@ -118,6 +127,15 @@ impl fmt::Debug for Account {
         let login = String::from_utf8_lossy(&self.login);
         f.debug_struct("Account").field("to", &self.to).field("login", &login).finish_non_exhaustive()
     }
+}
+
+/// As much of a server's words as is looked at, in bytes: what is shown of them, and room for what
+/// is hidden before.
+const WORDS: usize = 16 * 1024;
+
+/// A server's words as text.
+pub fn words(said: &[u8]) -> String {
+    String::from_utf8_lossy(said.get(..WORDS).unwrap_or(said)).into_owned()
 }
 
 /// How an attempt failed.

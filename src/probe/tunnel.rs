@@ -88,3 +88,30 @@ fn granted(line: &str) -> Result<(), Failure> {
 fn fail(reason: Reason, detail: &str) -> Failure {
     Failure::new(Phase::Receive, reason, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However long it is, the end is found as soon as it has come in.
+        #[test]
+        fn a_header_ends_at_its_first_empty_line(head in "[a\r\n]{0,12}", fill in 0usize..3000, more in "[a\r\n]{0,12}") {
+            let all = format!("{}{head}{more}", "x".repeat(fill));
+            let wanted = ["\r\n\r\n", "\n\n"].iter().filter_map(|e| all.find(e).map(|at| at + e.len())).min();
+            // As it comes in: up to 1024 bytes at a time, none of them looked at before its time.
+            let mut found = None;
+            for come in (0..=all.len()).step_by(1 + fill % 1024).chain([all.len()]) {
+                found = found.or(end(&all.as_bytes()[..come]));
+            }
+            prop_assert_eq!(found, wanted);
+        }
+
+        #[test]
+        fn only_a_status_of_2xx_is_a_tunnel(line in "(HTTP/1.[01] )?[013-9]?\\PC{0,12}") {
+            let good = granted(&line).is_ok();
+            prop_assert!(!good || line[8..].trim_start_matches(|c: char| c != ' ').starts_with(" 2"), "{line}");
+        }
+    }
+}

@@ -191,6 +191,23 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What a server puts into a Location leads to a URL that can be asked for, or nowhere.
+        #[test]
+        fn no_redirect_is_too_odd(location in proptest::collection::vec(
+            prop_oneof![Just(b'/'), Just(b'.'), Just(b':'), Just(b'?'), Just(b'#'), Just(b'['), Just(b'@'), any::<u8>()],
+            0..60,
+        ), scheme in "(https?:(//)?)?") {
+            let base = Url::parse(b"http://10.0.0.1:81/b/c/d?q").unwrap();
+            if let Some(url) = base.join(&[scheme.as_bytes(), &location].concat()) {
+                prop_assert!(url.path.starts_with('/') && url.port > 0, "{url}");
+                prop_assert!(url.to_string().bytes().all(|b| b.is_ascii_graphic()), "{url}");
+                prop_assert_eq!(Url::parse(url.to_string().as_bytes()), Some(url));
+            }
+        }
+    }
 
     #[test]
     fn a_url_is_taken_apart() {

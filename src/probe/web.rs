@@ -4,7 +4,7 @@
 //! spawned, so that dropping the future at the deadline ends all of it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 
 use http_body_util::{BodyExt, Empty};
@@ -167,10 +167,10 @@ async fn resolve(url: &Url, call: &Call) -> Result<SocketAddr, Failure> {
     };
     call.enter(Phase::Resolve);
     let unknown = |why: String| Failure::new(Phase::Resolve, Reason::Other, format!("{name}: {why}"));
-    let mut found = tokio::net::lookup_host((name.as_str(), url.port))
-        .await
-        .map_err(|error| unknown(error.to_string()))?;
-    found.next().ok_or_else(|| unknown("no address".to_owned()))
+    let asked = (name.clone(), url.port);
+    let lookup = move || (asked.0.as_str(), asked.1).to_socket_addrs().map(|mut found| found.next());
+    let found = call.tools().lookups.work(Phase::Resolve, lookup).await?;
+    found.map_err(|error| unknown(error.to_string()))?.ok_or_else(|| unknown("no address".to_owned()))
 }
 
 /// Where an answer sends us; none when it is no redirect, or one without a usable Location.

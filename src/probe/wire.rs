@@ -47,6 +47,8 @@ impl<S: Stream> Wire<'_, S> {
     /// Reads that many bytes.
     pub async fn read(&mut self, count: usize) -> Result<Vec<u8>, Failure> {
         self.call.enter(Phase::Receive);
+        // Many messages may be at hand at once: others have their turn in between, and the deadline.
+        tokio::task::consume_budget().await;
         if count > self.left {
             let detail = format!("{}: an answer of more than {LIMIT} bytes", self.to);
             return Err(Failure::new(Phase::Receive, Reason::TooLarge, detail));
@@ -112,5 +114,36 @@ impl<'a> Fields<'a> {
         let text = &self.0[..end];
         self.0 = &self.0[end + 1..];
         Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::probe::Tools;
+
+    #[tokio::test]
+    async fn thousands_of_small_messages_leave_others_their_turn() {
+        let call = Call::new(Duration::from_secs(60), &Tools::new());
+        let stream = tokio::io::join(&[7; 5000][..], tokio::io::sink());
+        let mut wire = Wire { stream, to: "127.0.0.1:1".parse().unwrap(), left: LIMIT, call: &call };
+        let mut reading = pin!(async {
+            for _ in 0..5000 {
+                assert_eq!(wire.array().await.unwrap(), [7]);
+            }
+        });
+        let mut turns = 0;
+        poll_fn(|context| {
+            turns += 1;
+            reading.as_mut().poll(context)
+        })
+        .await;
+        assert!(turns > 5, "5000 messages were read in {turns} turns");
     }
 }

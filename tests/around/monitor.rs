@@ -32,13 +32,14 @@ async fn every_result_gets_a_line_though_nothing_changes() {
     let folder = Folder::new();
     let path = folder.path("monitor");
     let world = World::new(TWO, monitored(&path));
+    // What ends a line comes no further than the probe.
     world.says("10.0.0.2:80", "100% | of\r\nit");
     until("some are written", || about(&path, "10.0.0.1").len() >= 3).await;
     let written = lines(&path);
     assert!(about(&path, "10.0.0.1").iter().all(|line| line == "connect tcp 10.0.0.1 80 1 masq / [up] well"));
     until("it says so", || {
         let last = about(&path, "10.0.0.2").pop();
-        last.as_deref() == Some("connect tcp 10.0.0.2 80 2 masq /  [up] 100%25 %7c of%0d%0ait")
+        last.as_deref() == Some("connect tcp 10.0.0.2 80 2 masq /  [up] 100%25 %7c of  it")
     })
     .await;
     world.bad("10.0.0.1:80");

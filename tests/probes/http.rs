@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lvsentry::outcome::Failure;
 use lvsentry::probe::{Tools, ask};
 
 use crate::support::probe::{SHORT, code, make, outcome, outcome_within, probe, target};
@@ -73,6 +74,13 @@ async fn the_body_must_match_and_the_header_is_not_searched() {
     }
     let failure = outcome("http", server.at, &[("receive", "no")]).await.unwrap_err();
     assert_eq!(failure.to_string(), "match-mismatch: the body (9 bytes) does not match receive");
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_good_answer_is_a_short_line() {
+    let server = Server::start(answer(format!("HTTP/1.1 200 {}\r\n\r\n", "OK\t".repeat(10_000)))).await;
+    let seen = outcome("http", server.at, &[]).await.unwrap();
+    assert_eq!((seen.len(), seen.starts_with("200 OK OK ")), (Failure::DETAIL, true), "{seen:?}");
 }
 
 #[tokio::test]

@@ -293,11 +293,29 @@ fn the_proofs_are_those_of_the_servers() {
 }
 
 #[test]
-fn identities_hold_all_options_and_debug_holds_no_password() {
+fn identities_hold_all_options_but_neither_they_nor_debug_the_password() {
     let target = target("127.0.0.1:1".parse().unwrap());
     let probe = probe("mysql", &target, &OPTIONS);
     assert!(!format!("{probe:?}").contains("secret"));
-    assert!(OPTIONS.iter().all(|(_, text)| probe.identity().contains(text.trim_start_matches('/'))));
+    for (name, text) in OPTIONS {
+        let told = probe.identity().contains(text.trim_start_matches('/'));
+        assert_eq!(told, name != "passwd", "{name}: {}", probe.identity());
+    }
+}
+
+#[test]
+fn as_much_of_a_servers_words_is_read_as_can_be_shown() {
+    let said = packet::error(&[b"\xff\x15\x04", &[0xff; 1 << 20][..]].concat()).unwrap();
+    assert!(said.len() < 64 * 1024, "{} bytes", said.len());
+}
+
+#[tokio::test]
+async fn a_password_that_is_too_short_to_be_hidden_hides_all_words() {
+    let refusal = packet(2, b"\xff\x15\x04#28000no to checker with pw");
+    let server = clear(&[greeting(ALL & !SSL, NATIVE), refusal]).await;
+    let options = [("login", "checker"), ("passwd", "pw"), ("request", "SELECT 1")];
+    let failure = outcome("mysql", server.at, &options).await.unwrap_err();
+    assert_eq!(failure.detail, format!("{}: error 1045 (28000)", server.at));
 }
 
 proptest! {

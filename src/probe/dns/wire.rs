@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const NAME: usize = 255;
 /// Longest label.
 const LABEL: usize = 63;
+/// Jumps within a name: one before each label is as many as make sense.
+const JUMPS: usize = 128;
 /// Bytes of a header.
 const HEADER: usize = 12;
 /// Class IN.
@@ -234,12 +236,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A name, which may go on elsewhere (RFC 1035 section 4.1.4). Each jump must lead further back
-    /// than all before, so that there is no loop.
+    /// than all before, so that there is no loop; and a chain of them, which thousands of records may
+    /// share, must be short.
     fn name(&mut self) -> Option<Name> {
         let mut wire = Vec::new();
         let mut far = Reader { message: self.message, at: self.at };
         let mut lowest = self.at;
         let mut after = None;
+        let mut jumps = 0;
         loop {
             let [length] = far.array()?;
             match length {
@@ -255,7 +259,8 @@ impl<'a> Reader<'a> {
                     let [low] = far.array()?;
                     let to = usize::from(u16::from_be_bytes([length & 0x3f, low]));
                     after = after.or(Some(far.at));
-                    if to >= lowest {
+                    jumps += 1;
+                    if to >= lowest || jumps > JUMPS {
                         return None;
                     }
                     (lowest, far.at) = (to, to);

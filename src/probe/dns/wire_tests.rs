@@ -169,6 +169,25 @@ fn a_count_that_lies_is_noticed() {
     assert_eq!(asked.answer(7, &lying), Err(Wrong::Broken));
 }
 
+/// A chain of pointers, each to the one before, costs the most that a name can; every record may
+/// be at the end of one.
+#[test]
+fn a_name_of_too_many_jumps_is_not_followed() {
+    let asked = question("x", Record::A);
+    for (jumps, wanted) in [(JUMPS, true), (JUMPS + 1, false)] {
+        // The first record's data are pointers, the first of them to the question's name.
+        let start = asked.query(7).len() + 12;
+        let places = (0..jumps - 1).map(|jump| if jump == 0 { HEADER } else { start + (jump - 1) * 2 });
+        let data: Vec<u8> = places.flat_map(|to| (0xc000 | to as u16).to_be_bytes()).collect();
+        let mut message = message(&asked, 0x8180, &[(Record::Txt, &data)]);
+        message[7] = 2;
+        // The second one's name is a pointer to the last of them.
+        message.extend((0xc000 | (message.len() - 2) as u16).to_be_bytes());
+        message.extend([0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1]);
+        assert_eq!(asked.answer(7, &message).is_ok(), wanted, "{jumps} jumps");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), record in 0..9_usize) {

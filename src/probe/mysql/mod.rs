@@ -167,7 +167,7 @@ impl Mysql {
     }
 
     fn lacks(&self, plugin: &[u8], tls: bool) -> Failure {
-        let name = String::from_utf8_lossy(plugin);
+        let name = sql::words(plugin);
         let why = match tls {
             false if plugin == SHA2 || plugin == CLEAR => {
                 "wants the password itself, which is sent over TLS only, and the server offers none"

@@ -1,5 +1,6 @@
 //! The packets of MySQL's protocol that a check sends and reads. Pure.
 
+use crate::probe::sql::words;
 use crate::probe::wire::Fields;
 
 /// Capability: a database is named at login.
@@ -156,7 +157,7 @@ pub fn error(packet: &[u8]) -> Option<String> {
         }
         None => String::new(),
     };
-    Some(format!("error {code}{state}: {}", String::from_utf8_lossy(fields.0)))
+    Some(format!("error {code}{state}: {}", words(fields.0)))
 }
 
 /// Counts the rows of an answer to a query, packet by packet.

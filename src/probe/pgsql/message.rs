@@ -1,5 +1,6 @@
 //! The messages of PostgreSQL's protocol, version 3, that a check sends and reads. Pure.
 
+use crate::probe::sql::words;
 use crate::probe::wire::Fields;
 
 /// Asks whether TLS is offered; a byte `S` or `N` answers.
@@ -103,7 +104,7 @@ impl Error {
         let mut error = Error::default();
         let mut fields = Fields(body);
         while let (Some(kind @ 1..), Some(text)) = (fields.byte(), fields.text()) {
-            let text = String::from_utf8_lossy(text).into_owned();
+            let text = words(text);
             match kind {
                 b'S' => error.severity = text,
                 b'C' => error.code = text,

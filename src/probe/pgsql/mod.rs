@@ -9,7 +9,6 @@ pub mod scram;
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::task::spawn_blocking;
 
 use super::options::Options;
 use super::sql::{self, Account, Refusal};
@@ -89,7 +88,7 @@ impl Pgsql {
             wire.plain()
         };
         wire.send(&message::startup(&account.login, &account.database)).await?;
-        self.welcome(&mut wire).await.map_err(|no| match no {
+        self.welcome(&mut wire, call).await.map_err(|no| match no {
             No::Said(error) => {
                 let clear = secured && error.code == NOT_SO && !account.needs_tls();
                 Refusal { failure: account.refused(&error.to_string()), clear }
@@ -103,7 +102,7 @@ impl Pgsql {
     }
 
     /// Follows the server through the login, until it is ready for a query.
-    async fn welcome(&self, wire: &mut Wire<'_>) -> Result<(), No> {
+    async fn welcome(&self, wire: &mut Wire<'_>, call: &Call) -> Result<(), No> {
         let account = &self.account;
         let mut scram = None;
         loop {
@@ -111,7 +110,7 @@ impl Pgsql {
             match kind {
                 b'R' => {
                     let login = Login::read(&body).ok_or_else(|| account.nonsense("a login cut short"))?;
-                    if let Some(answer) = self.prove(login, &mut scram).await? {
+                    if let Some(answer) = self.prove(login, &mut scram, call).await? {
                         wire.send(&answer).await?;
                     }
                 }
@@ -125,7 +124,12 @@ impl Pgsql {
     }
 
     /// What to answer to a message of the login.
-    async fn prove(&self, login: Login<'_>, scram: &mut Option<Scram>) -> Result<Option<Vec<u8>>, Failure> {
+    async fn prove(
+        &self,
+        login: Login<'_>,
+        scram: &mut Option<Scram>,
+        call: &Call,
+    ) -> Result<Option<Vec<u8>>, Failure> {
         let account = &self.account;
         Ok(match (login, scram.take()) {
             (Login::Welcome, None) => None,
@@ -142,8 +146,8 @@ impl Pgsql {
             (Login::Continue(text), Some(Scram::Nonce(nonce))) => {
                 let text = String::from_utf8_lossy(text).into_owned();
                 let passwd = account.passwd.clone();
-                let work = spawn_blocking(move || scram::reply(&passwd, &nonce, &text));
-                let reply = work.await.map_err(|error| Failure::new(Phase::Receive, Reason::Local, error))?;
+                let work = move || scram::reply(&passwd, &nonce, &text);
+                let reply = call.tools().busy.work(Phase::Receive, work).await?;
                 let reply = reply.map_err(|fault| account.nonsense(fault))?;
                 *scram = Some(Scram::Server(reply.server));
                 Some(message::sasl(reply.text.as_bytes()))
