@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Kinds;
 use crate::config::diagnostic::Faults;
-use crate::config::draft::Said;
+use crate::config::draft::{Said, ServiceHooksDraft};
 use crate::config::keys::LONGEST_PERSISTENCE;
 use crate::config::resolve::kernel::{FLAGS, SCHEDULERS};
 use crate::config::yaml::address::{FORWARDS, LastResort};
@@ -13,11 +13,12 @@ use crate::config::yaml::alert::Alerts;
 use crate::config::yaml::check::CheckSettings;
 use crate::config::yaml::fields::Fields;
 use crate::config::yaml::leaf::{Item, all, did_you_mean, shown};
+use crate::config::yaml::role::service_hooks;
 use crate::model::{ByHand, Family, Forward, OnFailure};
 use crate::span::Fault;
 
 /// The names of these settings.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "scheduler",
     "flags",
     "one_packet",
@@ -30,6 +31,7 @@ pub const NAMES: [&str; 14] = [
     "clean_stop",
     "fallback",
     "fallback_command",
+    "hooks",
     "monitor_file",
     "alerts",
 ];
@@ -66,6 +68,8 @@ pub struct Settings {
     pub fallback: Option<Said<Vec<LastResort>>>,
     /// What a shell runs when no server is up.
     pub fallback_command: Option<Said<String>>,
+    /// What a shell runs when the service changes.
+    pub hooks: ServiceHooksDraft,
     /// The file that gets every result.
     pub monitor: Option<Said<PathBuf>>,
     /// Who is told of changes.
@@ -89,6 +93,7 @@ impl Settings {
         let fallback = fields.get("fallback").and_then(|item| LastResort::list(&item, faults));
         let alerts = fields.get("alerts").and_then(|item| Alerts::read(&item, faults));
         let check = fields.get("check").map(|item| CheckSettings::read(&item, kinds, faults));
+        let hooks = fields.get("hooks").and_then(|item| service_hooks(&item, faults));
         let scheduler = fields.take("scheduler", faults, scheduler);
         scheduler.iter().for_each(|said| doubt_scheduler(said, faults));
         let forward = fields.take("forward", faults, |item| item.one_of(&FORWARDS));
@@ -106,6 +111,7 @@ impl Settings {
             clean_stop: fields.take("clean_stop", faults, Item::flag),
             fallback,
             fallback_command: fields.take("fallback_command", faults, Item::line),
+            hooks: hooks.unwrap_or_default(),
             monitor: fields.take("monitor_file", faults, Item::path),
             alerts,
             check: check.unwrap_or_default(),
@@ -126,6 +132,7 @@ impl Settings {
             clean_stop: self.clean_stop.or_else(|| other.clean_stop.clone()),
             fallback: self.fallback.or_else(|| other.fallback.clone()),
             fallback_command: self.fallback_command.or_else(|| other.fallback_command.clone()),
+            hooks: self.hooks.or(&other.hooks),
             monitor: self.monitor.or_else(|| other.monitor.clone()),
             alerts: self.alerts.or_else(|| other.alerts.clone()),
             check: self.check.or(&other.check),
