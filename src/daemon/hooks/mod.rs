@@ -1,205 +1,266 @@
-//! Commands that the configuration wants run: `fallbackcommand` when no server of a service is up and when
-//! one is again, `callback` when the configuration file has changed.
+//! Commands that the configuration wants run: `hooks` when a server is up or down, when a fallback serves or
+//! does not, when the role changes; `fallbackcommand` when no server of a service is up and when one is
+//! again; `callback` when the configuration file has changed.
 //!
-//! Every service has a queue of its own, and the callback has one. What is in it is run one after the
-//! other, so that nothing overtakes; of several that wait only the newest counts. Nobody waits for
-//! a command, and each has a minute: then its process group is told to end, and a second later it must.
+//! Every service has a queue of its own, and so have the role and the callback. What is in it is run one
+//! after the other, so that nothing overtakes. It holds what is so now: of several commands about one
+//! server, one fallback that wait only the newest counts, and what was told already is not told again.
+//! Nobody waits for a command, and each has a minute: then its process group is told to end, and a second
+//! later it must.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+mod command;
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::director::Director;
 use crate::model::ServiceKey;
 
-/// How long a command may take.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// How long it has to end after TERM.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// All queues.
 #[derive(Default)]
 pub struct Hooks {
-    fallbacks: BTreeMap<ServiceKey, Queue>,
+    /// What this daemon is called: LVSENTRY_INSTANCE.
+    instance: String,
+    services: BTreeMap<ServiceKey, Queue>,
+    /// Queues that are not there any more, and may still run something.
+    ended: BTreeMap<ServiceKey, JoinHandle<()>>,
+    role: Option<Queue>,
     callback: Option<Queue>,
 }
 
 impl Hooks {
-    /// Something about a service may have changed: runs its fallback command if that was not told yet
-    /// what is so now. Nothing is told before the service's first results are in.
+    /// No commands yet; in their environment this daemon has that name.
+    pub fn new(instance: String) -> Hooks {
+        Hooks { instance, ..Hooks::default() }
+    }
+
+    /// Something about a service may have changed: runs its commands if they were not told yet what is so
+    /// now. Nothing is told before the first results are in.
     pub fn consider(&mut self, key: ServiceKey, config: &Config, director: &Director) {
-        let command = config.extras.get(&key).and_then(|extras| extras.fallback_command.as_deref());
-        let Some((command, pool)) = command.zip(director.pool(&key)) else {
-            self.fallbacks.remove(&key);
+        let extras = config.extras.get(&key);
+        let extras = extras.filter(|extras| extras.fallback_command.is_some() || !extras.hooks.is_empty());
+        let Some((extras, pool)) = extras.zip(director.pool(&key)) else {
+            if let Some(queue) = self.services.remove(&key) {
+                self.end(key, queue);
+            }
             return;
         };
-        let Some(serving) = pool.serving() else { return };
-        let job = Job::Shell { line: line(command, key, serving), service: key.id() };
-        self.fallbacks.entry(key).or_default().put(job);
+        let queue = self.services.entry(key).or_insert_with(|| Queue::new(self.ended.remove(&key)));
+        let about = service::About { instance: &self.instance, extras, pool };
+        let news = about.news(&queue.newest.borrow());
+        queue.put(&about.known(), news);
+    }
+
+    /// The role has changed, or is what it is at the start.
+    pub fn turned(&mut self, active: bool, why: &str, config: &Config) {
+        let (event, line) = match active {
+            true => ("promote", &config.hooks.promote),
+            false => ("demote", &config.hooks.demote),
+        };
+        if config.hooks.promote.is_none() && config.hooks.demote.is_none() {
+            return;
+        }
+        let environment = command::environment(&[
+            ("LVSENTRY_EVENT", event),
+            ("LVSENTRY_INSTANCE", &self.instance),
+            ("LVSENTRY_REASON", why),
+        ]);
+        let job = Job { run: Run::hook(line.as_ref()), news: event.into(), environment };
+        let role = self.role.get_or_insert_with(|| Queue::new(None));
+        role.put(&BTreeSet::from([Subject::Role]), vec![(Subject::Role, job)]);
+    }
+
+    /// This director stands by: what waits about services is not run, and what is so once it is active
+    /// again is told anew.
+    pub fn rest(&mut self) {
+        for (key, queue) in std::mem::take(&mut self.services) {
+            queue.forget();
+            self.end(key, queue);
+        }
     }
 
     /// The configuration file has changed.
     pub fn call_back(&mut self, program: &Path, file: &Path) {
-        let job = Job::Program { program: program.to_owned(), argument: file.to_owned() };
+        let run = Run::Program { program: program.to_owned(), argument: file.to_owned() };
+        let job = Job { run, news: String::new(), environment: Vec::new() };
         // The same as before is news: the file has changed once more.
-        self.callback.get_or_insert_default().again(job);
+        self.callback.get_or_insert_with(|| Queue::new(None)).again(job);
+    }
+
+    /// Keeps in mind what a queue may still run, so that the next one of that service waits for it.
+    fn end(&mut self, key: ServiceKey, queue: Queue) {
+        self.ended.retain(|_, task| !task.is_finished());
+        self.ended.insert(key, queue.task);
     }
 }
 
-/// The line for the shell. The service of a mark has no address to tell.
-fn line(command: &str, key: ServiceKey, serving: bool) -> String {
-    let what = if serving { "stop" } else { "start" };
-    match key {
-        ServiceKey::Address(protocol, at) => format!("{command} {what} {at} {protocol}"),
-        ServiceKey::Mark(..) => format!("{command} {what} :0 fwm"),
-    }
+/// What a command is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// The service, to its `fallbackcommand`.
+    Command,
+    /// Its fallback.
+    Fallback,
+    /// A server of it.
+    Server(SocketAddr),
+    /// The role of this director.
+    Role,
+    /// The configuration file.
+    File,
 }
 
-/// Something to run.
+/// Something to tell.
+#[derive(Debug, Clone)]
+struct Job {
+    run: Run,
+    /// What makes it another one than the one before, beside the command.
+    news: String,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// What tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Job {
-    /// A line for the shell, about a service.
-    Shell { line: String, service: String },
+enum Run {
+    /// Nothing: nobody wants to hear this, but what comes after it.
+    Nothing,
+    /// A line for the shell.
+    Shell(String),
     /// A program, and its one argument.
     Program { program: PathBuf, argument: PathBuf },
 }
 
+impl Run {
+    fn hook(line: Option<&String>) -> Run {
+        line.map_or(Run::Nothing, |line| Run::Shell(line.clone()))
+    }
+}
+
+impl Job {
+    fn is(&self, run: &Run, news: &str) -> bool {
+        self.run == *run && self.news == news
+    }
+
+    fn is_like(&self, other: &Job) -> bool {
+        self.is(&other.run, &other.news)
+    }
+}
+
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Job::Shell { line, .. } => f.write_str(line),
-            Job::Program { program, argument } => write!(f, "{} {}", program.display(), argument.display()),
+        match &self.run {
+            Run::Nothing => Ok(()),
+            Run::Shell(line) => f.write_str(line),
+            Run::Program { program, argument } => write!(f, "{} {}", program.display(), argument.display()),
         }
     }
 }
+
+/// What is so now, about every subject, and the how-manyth news that was.
+type Newest = BTreeMap<Subject, (u64, Job)>;
 
 /// Runs one after the other, as long as it or what was put into it last is there.
 struct Queue {
-    newest: watch::Sender<Option<Job>>,
-}
-
-impl Default for Queue {
-    fn default() -> Queue {
-        let (newest, jobs) = watch::channel(None);
-        tokio::spawn(work(jobs));
-        Queue { newest }
-    }
+    newest: watch::Sender<Newest>,
+    /// How many news there were.
+    count: u64,
+    task: JoinHandle<()>,
 }
 
 impl Queue {
-    fn put(&self, job: Job) {
+    /// An empty one, that runs nothing before that task has ended.
+    fn new(before: Option<JoinHandle<()>>) -> Queue {
+        let (newest, jobs) = watch::channel(Newest::new());
+        Queue { newest, count: 0, task: tokio::spawn(work(before, jobs)) }
+    }
+
+    /// Takes in what is so now; about other subjects than these nothing is known any more.
+    fn put(&mut self, known: &BTreeSet<Subject>, jobs: Vec<(Subject, Job)>) {
         self.newest.send_if_modified(|newest| {
-            let differs = newest.as_ref() != Some(&job);
-            *newest = Some(job);
-            differs
+            newest.retain(|subject, _| known.contains(subject));
+            let before = self.count;
+            for (subject, job) in jobs {
+                if newest.get(&subject).is_some_and(|(_, known)| known.is_like(&job)) {
+                    continue;
+                }
+                self.count += 1;
+                newest.insert(subject, (self.count, job));
+            }
+            self.count > before
         });
     }
 
-    fn again(&self, job: Job) {
-        self.newest.send_replace(Some(job));
+    fn again(&mut self, job: Job) {
+        self.count += 1;
+        self.newest.send_modify(|newest| drop(newest.insert(Subject::File, (self.count, job))));
+    }
+
+    /// Lets go of what waits.
+    fn forget(&self) {
+        self.newest.send_modify(Newest::clear);
     }
 }
 
-async fn work(mut jobs: watch::Receiver<Option<Job>>) {
-    let (mut done, mut told) = (None, None);
-    // What was put in last is seen though the sender is gone.
-    while jobs.changed().await.is_ok() {
-        let job = jobs.borrow_and_update().clone();
-        let Some(job) = job else { continue };
-        match &job {
-            // There and back while another was running: all is told already.
-            Job::Shell { .. } if done.as_ref() == Some(&job) => continue,
-            Job::Program { program, .. } if !is_executable(program).await => {
-                if told.as_ref() != Some(program) {
-                    warn!(
-                        id = "callback-skipped",
-                        "callback {} is skipped: not an executable file (it takes no arguments)",
-                        program.display()
-                    );
-                    told = Some(program.clone());
-                }
-                continue;
+async fn work(before: Option<JoinHandle<()>>, mut newest: watch::Receiver<Newest>) {
+    if let Some(before) = before {
+        // It fails only when that task panicked: then it runs nothing any more.
+        let _ = before.await;
+    }
+    // What was looked at last about each subject, and what was run.
+    let mut seen: BTreeMap<Subject, (u64, Option<Job>)> = BTreeMap::new();
+    let mut skipped = None;
+    loop {
+        let waiting = oldest(&newest.borrow_and_update(), &mut seen);
+        let Some((subject, number, job)) = waiting else {
+            // What was put in last is seen though the sender is gone.
+            if newest.changed().await.is_err() {
+                return;
             }
-            Job::Shell { .. } | Job::Program { .. } => {}
+            continue;
+        };
+        let done = seen.get(&subject).and_then(|(_, done)| done.clone());
+        // There and back while another was running: all is told already.
+        let is_told = subject != Subject::File && done.as_ref().is_some_and(|done| done.is_like(&job));
+        if is_told || !can_run(&job, &mut skipped).await {
+            seen.insert(subject, (number, done));
+            continue;
         }
-        if let Err(why) = run(&job).await {
+        if let Err(why) = command::run(&job).await {
             error!(id = "command-failed", "system({job}) failed: {why}");
         }
-        done = Some(job);
+        seen.insert(subject, (number, Some(job)));
     }
 }
 
-async fn is_executable(program: &Path) -> bool {
-    let found = tokio::fs::metadata(program).await;
-    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+/// Of the news that were not looked at, the oldest.
+fn oldest(newest: &Newest, seen: &mut BTreeMap<Subject, (u64, Option<Job>)>) -> Option<(Subject, u64, Job)> {
+    seen.retain(|subject, _| newest.contains_key(subject));
+    let is_new = |subject: &Subject, number: u64| seen.get(subject).is_none_or(|(last, _)| *last != number);
+    let waiting = newest.iter().filter(|(subject, (number, _))| is_new(subject, *number));
+    let oldest = waiting.min_by_key(|(_, (number, _))| *number);
+    oldest.map(|(subject, (number, job))| (*subject, *number, job.clone()))
 }
 
-/// Runs one command to its end, whatever becomes of us. An error says why it failed.
-async fn run(job: &Job) -> Result<(), String> {
-    let mut leader = start(job).map_err(|why| why.to_string())?;
-    match timeout(LIMIT, leader.wait()).await {
-        Ok(ended) => verdict(ended.map_err(|why| why.to_string())?),
-        Err(_) => {
-            signal(&leader, Signal::SIGTERM);
-            // The leader is not reaped before KILL, so that the group's number is nobody else's.
-            sleep(GRACE).await;
-            signal(&leader, Signal::SIGKILL);
-            let _ = leader.wait().await;
-            Err(format!("not done within {} s, ended", LIMIT.as_secs()))
-        }
+/// Whether a job can be run; that a callback can not is told once.
+async fn can_run(job: &Job, skipped: &mut Option<PathBuf>) -> bool {
+    let Run::Program { program, .. } = &job.run else { return true };
+    if command::is_executable(program).await {
+        return true;
     }
-}
-
-fn start(job: &Job) -> io::Result<Child> {
-    match job {
-        Job::Shell { line, service } => {
-            let mut shell = command("/bin/sh".into(), ["-c".into(), line.into()]);
-            shell.env("LVSENTRY_SERVICE", service).spawn()
-        }
-        Job::Program { program, argument } => match command(program.into(), [argument.into()]).spawn() {
-            // A script without a `#!` line, as any shell would run it.
-            Err(why) if why.raw_os_error() == Some(Errno::ENOEXEC as i32) => {
-                command("/bin/sh".into(), [program.into(), argument.into()]).spawn()
-            }
-            started => started,
-        },
+    if skipped.as_ref() != Some(program) {
+        warn!(
+            id = "callback-skipped",
+            "callback {} is skipped: not an executable file (it takes no arguments)",
+            program.display()
+        );
+        *skipped = Some(program.clone());
     }
-}
-
-fn command<const N: usize>(program: OsString, arguments: [OsString; N]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-fn signal(leader: &Child, signal: Signal) {
-    if let Some(id) = leader.id().and_then(|id| i32::try_from(id).ok()) {
-        // An error means that nothing of the group is left.
-        let _ = killpg(Pid::from_raw(id), signal);
-    }
-}
-
-fn verdict(ended: ExitStatus) -> Result<(), String> {
-    match (ended.code(), ended.signal()) {
-        (Some(0), _) => Ok(()),
-        (Some(code), _) => Err(format!("exit status {code}")),
-        (None, signal) => Err(format!("ended by signal {}", signal.unwrap_or_default())),
-    }
+    false
 }
