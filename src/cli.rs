@@ -67,6 +67,9 @@ pub struct Run {
     /// Checks for real and keeps the table in memory: needs no IPVS and no rights
     #[arg(long, conflicts_with = "dry_run")]
     pub no_kernel: bool,
+    /// Stands by, whatever the configuration says: checks run, the kernel is left alone
+    #[arg(long)]
+    pub standby: bool,
 }
 
 /// Exit status: all went well.

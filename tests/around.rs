@@ -5,4 +5,5 @@ mod hooks;
 mod journal;
 mod maintenance;
 mod monitor;
+mod told;
 mod world; // a daemon, and what tests look at and turn

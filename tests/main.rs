@@ -17,6 +17,7 @@ mod probes; // each kind against a scripted server on loopback
 mod scenarios; // histories as text: time, event, what follows
 mod servers; // the real servers of Debian, as root: `tests/run` makes the root that they run from
 mod simulation; // the core in a world of its own: seeded histories, every promise after every step, planted mistakes
+mod standby; // who keeps the table: standby, promotion, demotion, with paused time
 mod support; // namespaces, servers, a client, the daemon as a child
 mod tidy; // what ARCHITECTURE.md promises of the tree
 mod yaml; // lvsentry.yaml: what files mean, what is said of bad ones, what convert writes

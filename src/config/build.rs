@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{CheckDraft, Draft, FallbackDraft, Pair, ServerDraft, ServiceDraft};
+use crate::config::draft::{CheckDraft, Draft, FallbackDraft, Pair, Said, ServerDraft, ServiceDraft};
 use crate::config::resolve::address::entry;
+use crate::config::role::{RoleHooks, ServiceHooks};
 use crate::config::{Config, Extras, Inquiry, Kinds, Mail, Monitor, advice, monitor};
 use crate::model::{
     Fallback, Persistence, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings, Watch,
@@ -33,6 +34,9 @@ pub fn build(source: &Source, draft: Draft, kinds: Kinds, faults: &mut Faults) -
             callback: draft.callback.map(|said| said.value),
             execute: draft.execute.into_iter().map(|said| said.value).collect(),
             maintenance: draft.maintenance.map(|said| said.value),
+            role: draft.role.value,
+            on_demote: draft.on_demote.value,
+            hooks: RoleHooks { promote: command(&draft.hooks.promote), demote: command(&draft.hooks.demote) },
             ..Config::default()
         },
     };
@@ -303,26 +307,37 @@ fn policy(draft: &ServiceDraft) -> Policy {
     }
 }
 
+/// A line for the shell; an empty one is none.
+fn command(said: &Option<Said<String>>) -> Option<String> {
+    said.as_ref().map(|said| said.value.clone()).filter(|line| !line.is_empty())
+}
+
 /// What is told and run around the service.
 fn extras(draft: &ServiceDraft, servers: &[Server]) -> Extras {
     let alert = &draft.alert;
-    let text = |said: &crate::config::draft::Said<String>| said.value.clone();
+    let text = |said: &Said<String>| said.value.clone();
     let mail = alert.mail.as_ref().map(|to| Mail {
         to: to.value.clone(),
         from: alert.from.as_ref().map(text),
         smtp: alert.smtp.as_ref().map(text),
     });
     let alerts = mail.is_some() || !alert.webhooks.is_empty();
+    let hooks = ServiceHooks {
+        up: command(&draft.hooks.up),
+        down: command(&draft.hooks.down),
+        fallback: command(&draft.hooks.fallback),
+    };
     let again = Duration::from_secs(alert.again.value.into());
     Extras {
-        // These are for alerts alone.
-        name: draft.name.as_ref().map(text).filter(|_| alerts),
+        // These are for alerts and hooks alone.
+        name: draft.name.as_ref().map(text).filter(|_| alerts || !hooks.is_empty()),
         comment: draft.comment.as_ref().map(text).filter(|_| alerts),
         mail,
         webhooks: alert.webhooks.iter().map(|said| said.value.clone()).collect(),
         alert_in: if alerts { alert.when.value.clone() } else { BTreeSet::new() },
         alert_again: Some(again).filter(|again| alerts && !again.is_zero()),
         fallback_command: draft.fallback_command.as_ref().map(text),
+        hooks,
         monitor: draft
             .monitor
             .as_ref()

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::role::{OnDemote, Role};
 use crate::config::{LogTarget, State, Webhook};
 use crate::model::{ByHand, FailOpen, Fallback, Forward, Hold, OnFailure, Removal, ServiceKey, Weight};
 use crate::probe::options::{Given, Options};
@@ -55,8 +56,34 @@ pub struct Draft {
     pub execute: Vec<Said<String>>,
     /// The directory where a file of a server's name takes that server out.
     pub maintenance: Option<Said<PathBuf>>,
+    /// What decides whether this director keeps the kernel's table.
+    pub role: Said<Role>,
+    /// What becomes of our services when it no longer does.
+    pub on_demote: Said<OnDemote>,
+    /// What a shell runs when that changes.
+    pub hooks: RoleHooksDraft,
     /// The services, in the order of the text.
     pub services: Vec<ServiceDraft>,
+}
+
+/// What a shell runs when the role changes; an empty line runs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct RoleHooksDraft {
+    /// When this director became active.
+    pub promote: Option<Said<String>>,
+    /// When it became standby.
+    pub demote: Option<Said<String>>,
+}
+
+/// What a shell runs when a service changes; an empty line runs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceHooksDraft {
+    /// When a server of it is up.
+    pub up: Option<Said<String>>,
+    /// When one is down.
+    pub down: Option<Said<String>>,
+    /// When its fallback serves, and when it does not.
+    pub fallback: Option<Said<String>>,
 }
 
 /// A virtual service.
@@ -104,6 +131,8 @@ pub struct ServiceDraft {
     pub fail_open: Said<FailOpen>,
     /// What a shell runs when no server is up, and when one is again.
     pub fallback_command: Option<Said<String>>,
+    /// What a shell runs when it changes.
+    pub hooks: ServiceHooksDraft,
     /// The file that gets every result.
     pub monitor: Option<Said<PathBuf>>,
     /// Who is told of changes.
@@ -197,6 +226,17 @@ pub struct Pair {
     pub request: Given,
     /// What the answer must match; may be empty.
     pub receive: Given,
+}
+
+impl ServiceHooksDraft {
+    /// These, and where they are silent, the others.
+    pub fn or(self, other: &ServiceHooksDraft) -> ServiceHooksDraft {
+        ServiceHooksDraft {
+            up: self.up.or_else(|| other.up.clone()),
+            down: self.down.or_else(|| other.down.clone()),
+            fallback: self.fallback.or_else(|| other.fallback.clone()),
+        }
+    }
 }
 
 impl ServiceDraft {

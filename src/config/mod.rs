@@ -16,6 +16,7 @@ pub mod monitor;
 pub mod names;
 pub mod raw;
 pub mod resolve;
+pub mod role;
 pub mod show;
 pub mod suggest;
 pub mod value;
@@ -36,6 +37,7 @@ use diagnostic::{Faults, Report};
 use draft::Draft;
 pub use names::{Names, SystemNames};
 use resolve::address::Lookup;
+use role::{OnDemote, Role, RoleHooks, ServiceHooks};
 
 /// A question that is to be asked again and again.
 #[derive(Debug, Clone)]
@@ -76,6 +78,8 @@ pub struct Extras {
     pub alert_again: Option<Duration>,
     /// What a shell runs when no server is up, and when one is again.
     pub fallback_command: Option<String>,
+    /// What a shell runs when the service changes.
+    pub hooks: ServiceHooks,
     /// Where every result is written.
     pub monitor: Option<Monitor>,
 }
@@ -146,6 +150,12 @@ pub struct Config {
     pub execute: Vec<String>,
     /// The directory where a file of a server's name takes that server out.
     pub maintenance: Option<PathBuf>,
+    /// What decides whether this director keeps the kernel's table.
+    pub role: Role,
+    /// What becomes of our services when it no longer does.
+    pub on_demote: OnDemote,
+    /// What a shell runs when that changes.
+    pub hooks: RoleHooks,
     /// What the addresses of servers are called where the configuration names them by name.
     pub names: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What is told and run around services.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::draft::{AlertDraft, Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
+use crate::config::role::Role;
 use crate::config::yaml::address::FORWARDS;
 use crate::config::yaml::alert::STATES;
 use crate::config::yaml::leaf::written;
 use crate::config::yaml::names::{has_body, name_of};
 use crate::config::yaml::policy::FAIL_OPEN;
+use crate::config::yaml::role::ON_DEMOTE;
 use crate::config::yaml::settings::{BY_HAND, ON_FAILURE};
 use crate::config::{LogTarget, keys};
 use crate::model::{Family, Removal, ServiceKey};
@@ -64,6 +66,10 @@ pub fn shown(source: &Source, draft: &Draft) -> Shown {
         daemon.said("execute", said, String::clone);
     }
     daemon.maybe("maintenance_dir", draft.maintenance.as_ref(), |path| path.display().to_string());
+    daemon.said("role", &draft.role, Role::to_string);
+    daemon.said("on_demote", &draft.on_demote, |value| word(&ON_DEMOTE, *value));
+    daemon.maybe("hooks.promote", draft.hooks.promote.as_ref(), String::clone);
+    daemon.maybe("hooks.demote", draft.hooks.demote.as_ref(), String::clone);
     let services = draft.services.iter().map(|draft| service(source, draft)).collect();
     Shown { file: source.name.to_string(), values: daemon.rows, services }
 }
@@ -123,6 +129,9 @@ fn service(source: &Source, draft: &ServiceDraft) -> Service {
         rows.said("fallback", fallback, |at| format!("{} {}{checked}", at.address, at.forward));
     }
     rows.maybe("fallback_command", draft.fallback_command.as_ref(), String::clone);
+    rows.maybe("hooks.up", draft.hooks.up.as_ref(), String::clone);
+    rows.maybe("hooks.down", draft.hooks.down.as_ref(), String::clone);
+    rows.maybe("hooks.fallback", draft.hooks.fallback.as_ref(), String::clone);
     rows.maybe("monitor_file", draft.monitor.as_ref(), |path| path.display().to_string());
     alerts(&mut rows, &draft.alert);
     let servers = draft.servers.iter().map(|line| server(source, line)).collect();

@@ -45,7 +45,12 @@ impl Alerting {
         self.alerts.keep(self.extras.values());
     }
 
-    /// The daemon is about to end.
+    /// The table is ours to keep from now on: as at a start.
+    pub(super) fn starting(&mut self) {
+        self.state = State::Starting;
+    }
+
+    /// The daemon is about to end, or to stand by.
     pub(super) fn stopping(&mut self) {
         self.state = State::Stopping;
         self.repeats.clear();

@@ -18,6 +18,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod rehearsal;
 pub mod reload;
+mod role;
 pub mod start;
 pub mod syslog;
 pub mod telling;
@@ -51,6 +52,7 @@ use maintenance::{Maintenance, News};
 use monitor::Monitors;
 use prober::Probers;
 use reconcile::{Applied, Done, Reconciler};
+use role::Duty;
 
 /// How many events may wait before those who send them do.
 const QUEUE: usize = 1024;
@@ -75,6 +77,10 @@ pub enum Event {
     Reload,
     /// It was read.
     Loaded(Box<Result<Loaded, Report>>),
+    /// This director is to keep the table from now on; why.
+    Promote(String),
+    /// It is to stand by; why.
+    Demote(String),
     /// Somebody asked for the end; the name of the signal.
     Stop(&'static str),
     /// Somebody asked for the end, with all left as it stands in the kernel; the name of the signal.
@@ -119,6 +125,7 @@ pub struct Daemon {
     hooks: Hooks,
     monitors: Monitors,
     further: Further,
+    duty: Duty,
     /// Where log lines go, as far as the configuration says so.
     log: Option<logging::Target>,
     config: Config,
@@ -145,7 +152,10 @@ impl Daemon {
         let stands = kernel.read(&Scope::All)?;
         let (sender, events) = mpsc::channel(QUEUE);
         let started = Instant::now();
-        let mut director = Director::new(config.plan.clone(), &stands, Moment::default());
+        let duty = Duty::new(&config.role, &sender);
+        // Who stands by meets the table when its turn comes.
+        let adopted = if duty.is_active() { stands } else { Table::default() };
+        let mut director = Director::new(config.plan.clone(), &adopted, Moment::default());
         let mut maintenance = Maintenance::new(sender.clone());
         if let Some(directory) = &config.maintenance {
             maintenance.hear(maintenance::first(directory));
@@ -156,13 +166,14 @@ impl Daemon {
         probers.set(&config.inquiries);
         Ok(Daemon {
             director,
-            reconciler: Reconciler::new(kernel, stands, started),
+            reconciler: Reconciler::new(kernel, adopted, started),
             probers,
             alerting,
             maintenance,
-            hooks: Hooks::default(),
+            hooks: Hooks::new(start::instance(&path)),
             monitors: Monitors::new(&config),
             further: Further::none(),
+            duty,
             log: None,
             config,
             path,
@@ -250,6 +261,8 @@ impl Daemon {
                 self.load();
             }
             Event::Loaded(loaded) => self.loaded(*loaded),
+            Event::Promote(why) => self.promote(why),
+            Event::Demote(why) => self.demote(why),
             Event::Stop(signal) => self.stop(signal, false),
             Event::Leave(signal) => self.stop(signal, true),
         }
@@ -267,6 +280,7 @@ impl Daemon {
         if let Some(job) = self.reconciler.job(Instant::now()) {
             self.dispatch(job);
         }
+        self.tell_role();
         let told = self.tell(TELL);
         self.alerting.tick(Moment(self.started.elapsed()));
         if told && self.alerting.is_catching_up() && self.has_caught_up() {
@@ -298,7 +312,8 @@ impl Daemon {
     fn tell_applied(&mut self, applied: &Applied) {
         match &applied.result {
             Ok(()) => {
-                for told in telling::told(&applied.op, &self.director, self.stopping.is_some()) {
+                let ends = self.stopping.is_some() || !self.duty.is_active();
+                for told in telling::told(&applied.op, &self.director, ends) {
                     journal::told(&told);
                     self.alerting.told(&told);
                 }
@@ -311,8 +326,16 @@ impl Daemon {
         if self.stopping.is_some() {
             return;
         }
+        let changed = self.director.poll_changed();
+        if self.duty.is_active() {
+            self.want(changed);
+        }
+    }
+
+    /// Lets the kernel, and what is told and run around services, follow from what they should be.
+    fn want(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
         let now = Moment(self.started.elapsed());
-        for key in self.director.poll_changed() {
+        for key in services {
             self.alerting.changed(&key, &self.director, now);
             self.reconciler.want(key, self.director.entry(&key));
             self.hooks.consider(key, &self.config, &self.director);
@@ -410,6 +433,7 @@ impl Daemon {
                 self.inform(Input::Maintenance(held));
                 self.further.want(&self.config.execute);
                 self.inform(Input::Reloaded(self.config.plan.clone()));
+                self.role_reloaded();
                 let services = self.config.plan.services.len();
                 info!(
                     id = "reloaded",
@@ -439,7 +463,9 @@ impl Daemon {
         self.probers.stop();
         self.alerting.stopping();
         self.further.stop(leave);
-        for pool in self.director.pools() {
+        // What a standby is still to remove, it removes.
+        let pools = self.director.pools().filter(|_| self.duty.is_active());
+        for pool in pools {
             let service = pool.service();
             if service.policy.clean_stop && !leave {
                 self.reconciler.want(service.key, None);

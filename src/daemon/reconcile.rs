@@ -132,6 +132,8 @@ pub struct Reconciler {
     dirty: BTreeSet<ServiceKey>,
     /// Services that left the configuration and are still to leave the kernel.
     retired: BTreeSet<ServiceKey>,
+    /// Services that were ours, and were left as they stood when we began to stand by.
+    left: BTreeSet<ServiceKey>,
     /// Services whose last operations did not all succeed: when to try again, and the wait after.
     retry: BTreeMap<ServiceKey, (Instant, Duration)>,
     /// When everything is to be compared.
@@ -149,6 +151,7 @@ impl Reconciler {
             view,
             dirty: BTreeSet::new(),
             retired: BTreeSet::new(),
+            left: BTreeSet::new(),
             retry: BTreeMap::new(),
             whole: now + PERIOD,
             begun: None,
@@ -180,6 +183,29 @@ impl Reconciler {
         self.retry.remove(key);
     }
 
+    /// Keeps nothing from now on: leaves all as it stands in the kernel, or removes all of ours.
+    pub fn rest(&mut self, remove: bool) {
+        let desired = std::mem::take(&mut self.desired.services);
+        self.retired.extend(desired.into_keys());
+        if remove {
+            self.dirty.clone_from(&self.retired);
+        } else {
+            self.left.append(&mut self.retired);
+            self.dirty.clear();
+            self.retry.clear();
+        }
+    }
+
+    /// Keeps these services again, of which nothing is known any more: all are looked at in one go, and so are
+    /// those that were left and are not to be kept now.
+    pub fn wake(&mut self, all: Table) {
+        self.view = Table::default();
+        self.retry.clear();
+        self.retired.append(&mut self.left);
+        self.dirty.clone_from(&self.retired);
+        all.services.into_iter().for_each(|(key, entry)| self.want(key, Some(entry)));
+    }
+
     /// Whether a job is running.
     pub fn is_busy(&self) -> bool {
         self.kernel.is_none()
@@ -197,7 +223,7 @@ impl Reconciler {
 
     /// When there will be work though nothing changes; none while a job is running.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.is_busy() {
+        if self.is_busy() || self.keeps_nothing() {
             return None;
         }
         let retry = self.retry.values().map(|(at, _)| *at);
@@ -206,6 +232,9 @@ impl Reconciler {
 
     /// The next thing to do, if there is something and no job is running.
     pub fn job(&mut self, now: Instant) -> Option<Job> {
+        if self.keeps_nothing() {
+            return None;
+        }
         let due = self.retry.iter().filter(|(_, (at, _))| *at <= now).map(|(key, _)| *key);
         let due: Vec<_> = due.collect();
         let whole = now >= self.whole;
@@ -283,7 +312,15 @@ impl Reconciler {
         self.view.services.append(&mut view.services);
     }
 
+    fn keeps_nothing(&self) -> bool {
+        self.desired.services.is_empty() && self.retired.is_empty()
+    }
+
     fn postpone(&mut self, key: ServiceKey, now: Instant) {
+        // It may have been left while the job ran.
+        if !self.desired.services.contains_key(&key) && !self.retired.contains(&key) {
+            return;
+        }
         let wait = self.retry.get(&key).map_or(RETRY.0, |(_, wait)| (*wait * 2).min(RETRY.1));
         self.retry.insert(key, (now + wait, wait));
     }

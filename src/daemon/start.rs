@@ -17,6 +17,7 @@ use super::rehearsal::Rehearsal;
 use super::{Daemon, Event, Loader, Setup, journal, logging, reload};
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Run};
 use crate::config::diagnostic::Report;
+use crate::config::role::{Role, RoleHooks};
 use crate::config::{self, Extras, Loaded, LogTarget, SystemNames};
 use crate::ipvs::error::{OpenError, ReadError};
 use crate::ipvs::{Kernel, Memory, Netlink, Scope};
@@ -85,7 +86,7 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
 /// Runs the daemon until it is stopped.
 pub fn run(flags: &Run) -> Result<(), StartError> {
     let path = find(flags.config.as_deref())?;
-    let load: Load = if is_real(flags) { load } else { load_rehearsed };
+    let load = loading(flags);
     let loaded = load(&path).map_err(StartError::Config)?;
     let kernel = open(flags)?;
     let guards = logging::start(log_target(flags, &loaded.config.log), &instance(&path));
@@ -95,14 +96,19 @@ pub fn run(flags: &Run) -> Result<(), StartError> {
 }
 
 /// Reads a configuration.
-pub type Load = fn(&Path) -> Result<Loaded, Report>;
+pub type Load = Arc<dyn Fn(&Path) -> Result<Loaded, Report> + Send + Sync>;
 
-fn load(path: &Path) -> Result<Loaded, Report> {
-    config::load(path, &SystemNames::new())
-}
-
-fn load_rehearsed(path: &Path) -> Result<Loaded, Report> {
-    load(path).map(rehearsed)
+/// Reads a configuration as the flags change it, now and at every reload.
+fn loading(flags: &Run) -> Load {
+    let (is_real, standby) = (is_real(flags), flags.standby);
+    Arc::new(move |path| {
+        let loaded = config::load(path, &SystemNames::new())?;
+        let mut loaded = if is_real { loaded } else { rehearsed(loaded) };
+        if standby {
+            loaded.config.role = Role::Standby;
+        }
+        Ok(loaded)
+    })
 }
 
 /// What it takes to run a daemon whose log has begun.
@@ -221,6 +227,7 @@ fn is_real(flags: &Run) -> bool {
 /// A rehearsal tells nobody and runs nothing around its services; their names stay.
 fn rehearsed(mut loaded: Loaded) -> Loaded {
     loaded.config.callback = None;
+    loaded.config.hooks = RoleHooks::default();
     for extras in loaded.config.extras.values_mut() {
         let Extras { name, comment, .. } = extras.as_ref().clone();
         *extras = Arc::new(Extras { name, comment, ..Extras::default() });
@@ -234,7 +241,7 @@ fn log_target<'a>(flags: &Run, configured: &'a LogTarget) -> Option<&'a LogTarge
 }
 
 /// The name of this instance: that of its file.
-fn instance(path: &Path) -> String {
+pub(super) fn instance(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
@@ -259,6 +266,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::config::diagnostic::Faults;
+    use crate::config::role::ServiceHooks;
     use crate::model::{Family, ServiceKey};
     use crate::span::Source;
 
@@ -267,14 +275,17 @@ mod tests {
         let extras = Extras {
             name: Some("shop".into()),
             fallback_command: Some("/bin/false".into()),
+            hooks: ServiceHooks { down: Some("/bin/false".into()), ..ServiceHooks::default() },
             ..Extras::default()
         };
         let key = ServiceKey::Mark(Family::V4, 7);
         let callback = Some("/bin/false".into());
-        let config = Config { callback, extras: [(key, Arc::new(extras))].into(), ..Config::default() };
+        let hooks = RoleHooks { promote: Some("/bin/false".into()), demote: None };
+        let config =
+            Config { callback, hooks, extras: [(key, Arc::new(extras))].into(), ..Config::default() };
         let report = Report::new(Source::new("x.cf", Vec::new()), Faults::default());
         let rehearsed = rehearsed(Loaded { config, report }).config;
-        assert_eq!(rehearsed.callback, None);
+        assert_eq!((rehearsed.callback, rehearsed.hooks), (None, RoleHooks::default()));
         let want = Extras { name: Some("shop".into()), ..Extras::default() };
         assert_eq!(*rehearsed.extras[&key], want);
     }

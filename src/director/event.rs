@@ -35,6 +35,8 @@ pub enum Event {
     Lifted(Whom, Vec<Sort>),
     /// These destinations of a service stand in the kernel with weight 0, and have no connection left.
     Idle(ServiceKey, BTreeSet<SocketAddr>),
+    /// The kernel's table is no longer ours to keep: what was only believed of it is forgotten.
+    LetGo,
     /// A new configuration is in force.
     Reloaded(Plan),
     /// Time has come to what [`super::Director::deadline`] said.

@@ -114,6 +114,11 @@ impl Member {
         }
     }
 
+    /// Nothing is known of it but what the kernel holds of it now, and what was ordered.
+    pub(super) fn meet(&mut self, watch: &Watch, stands: Option<Destination>, now: Moment) {
+        *self = Member { ordered: self.ordered, ..Member::new(watch, stands, now) };
+    }
+
     /// Whether it counts as up.
     pub(super) fn is_up(&self, watch: &Watch) -> bool {
         match watch {

@@ -78,6 +78,10 @@ impl Director {
                 self.direct_all(now);
             }
             Event::Idle(key, idle) => self.update(key, |pool, notices| pool.idle(&idle, now, notices)),
+            Event::LetGo => {
+                let keys: Vec<_> = self.pools.keys().copied().collect();
+                keys.into_iter().for_each(|key| self.update(key, |pool, _| pool.let_go(now)));
+            }
             Event::Reloaded(plan) => self.reloaded(plan, now),
             Event::Tick => self.tick(now),
         }

@@ -156,13 +156,27 @@ impl Pool {
         for (server, member) in self.service.servers.iter().zip(&mut self.members) {
             let stood = stands.destinations.get(&server.entry);
             if member.health == Health::Unknown && stood.is_some() {
-                *member = Member::new(&server.watch, stood.cloned(), now);
+                member.meet(&server.watch, stood.cloned(), now);
             }
         }
         if !self.settled {
             self.inherited = strangers(&self.service, stands.destinations.clone());
         }
         self.relieve(stands.is_live() && self.members.iter().any(|member| !member.reasons.is_empty()));
+        true
+    }
+
+    /// The table is no longer ours: forgets weights set by hand in it, and what was believed of servers that
+    /// stood in it and that no check has spoken about. Says whether the entry may have changed.
+    pub fn let_go(&mut self, now: Moment) -> bool {
+        self.now = now;
+        for (server, member) in self.service.servers.iter().zip(&mut self.members) {
+            member.by_hand = None;
+            if member.adopted.is_some() && !member.spoken && !member.is_kept_out() {
+                member.meet(&server.watch, None, now);
+            }
+        }
+        self.inherited.clear();
         true
     }
 

@@ -11,6 +11,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write, stdout};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -103,7 +104,7 @@ impl Called {
         let further = Some(self.program.clone());
         let result = Netlink::open().map_err(StartError::Kernel).and_then(|kernel| {
             let kernel = Box::new(kernel);
-            start::serve(Launch { path, load, loaded, kernel, log, further }, ready)
+            start::serve(Launch { path, load: Arc::new(load), loaded, kernel, log, further }, ready)
         });
         drop(held);
         match result {

@@ -228,7 +228,12 @@ impl World {
     }
 
     pub(super) fn bad(&self, server: &str) {
-        self.servers.lock().unwrap().bad.insert(server.parse().unwrap(), "connection refused".into());
+        self.bad_with(server, "connection refused");
+    }
+
+    /// It fails with these words.
+    pub(super) fn bad_with(&self, server: &str, why: &str) {
+        self.servers.lock().unwrap().bad.insert(server.parse().unwrap(), why.into());
     }
 
     pub(super) fn asked(&self, server: &str) -> usize {

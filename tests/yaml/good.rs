@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lvsentry::config::role::{OnDemote, Role, RoleHooks, ServiceHooks};
 use lvsentry::config::{Config, LogTarget, load_with};
 use lvsentry::model::{ByHand, FailOpen, Forward, Hold, OnFailure, Removal, Service, Watch};
 use lvsentry::probe;
@@ -141,6 +142,42 @@ services: []
 ";
     let LogTarget::File(path) = accept(text).log else { panic!("a file") };
     assert_eq!(path.as_os_str().as_encoded_bytes(), b"/var/log/gr\xfc\xdfe");
+}
+
+#[test]
+fn a_role_is_a_word_or_follows_a_file_or_an_address() {
+    let role = |text: &str| accept(&format!("services: []\n{text}")).role;
+    assert_eq!(role(""), Role::Active);
+    assert_eq!(role("role: active"), Role::Active);
+    assert_eq!(role("role: standby"), Role::Standby);
+    assert_eq!(role("role: { file: /run/active }"), Role::File("/run/active".into()));
+    assert_eq!(role("role: { address: 192.0.2.10 }"), Role::Address("192.0.2.10".parse().unwrap()));
+    assert_eq!(role("role: { address: '2001:db8::a' }"), Role::Address("2001:db8::a".parse().unwrap()));
+    let demoted = |text: &str| accept(&format!("services: []\n{text}")).on_demote;
+    assert_eq!(demoted(""), OnDemote::Leave);
+    assert_eq!(demoted("on_demote: leave"), OnDemote::Leave);
+    assert_eq!(demoted("on_demote: remove"), OnDemote::Remove);
+}
+
+#[test]
+fn a_hook_of_a_service_comes_before_that_of_defaults_and_an_empty_one_is_none() {
+    let text = "
+hooks: { promote: 'echo \"$LVSENTRY_REASON\"' }
+defaults: { forward: masq, check: connect, hooks: { up: /bin/up, down: /bin/down } }
+services:
+  - { listen: '192.0.2.1:80', servers: [10.0.0.1] }
+  - { listen: '192.0.2.2:80', servers: [10.0.0.1], name: two, hooks: { down: '', fallback: /bin/last } }
+  - { listen: '192.0.2.3:80', servers: [10.0.0.1], hooks: { up: '', down: '' } }
+";
+    let config = accept(text);
+    let promote = Some("echo \"$LVSENTRY_REASON\"".into());
+    assert_eq!(config.hooks, RoleHooks { promote, demote: None });
+    let extras: Vec<_> = config.extras.iter().map(|(key, extras)| (key.id(), extras.as_ref())).collect();
+    let (up, down) = (Some("/bin/up".to_owned()), Some("/bin/down".to_owned()));
+    assert_eq!(extras.len(), 2, "the third runs nothing");
+    assert_eq!(extras[0].1.hooks, ServiceHooks { up: up.clone(), down, fallback: None });
+    assert_eq!(extras[1].1.hooks, ServiceHooks { up, down: None, fallback: Some("/bin/last".into()) });
+    assert_eq!(extras[1].1.name.as_deref(), Some("two"));
 }
 
 #[test]

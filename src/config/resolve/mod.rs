@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use crate::config::LogTarget;
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
+use crate::config::draft::{
+    Draft, FallbackDraft, RoleHooksDraft, Said, ServerDraft, ServiceDraft, ServiceHooksDraft,
+};
 use crate::config::names::Names;
 use crate::config::raw::{Block, Directive, Raw};
+use crate::config::role::{OnDemote, Role};
 use crate::config::value;
 use crate::model::{ByHand, FailOpen, Family, OnFailure, Removal, ServiceKey};
 use crate::span::{Fault, Place, Source, Span};
@@ -49,6 +52,9 @@ pub fn resolve(source: &Source, raw: &Raw, names: &dyn Names, faults: &mut Fault
         callback: globals.callback.as_ref().map(path),
         execute: globals.execute.iter().map(text).collect(),
         maintenance: globals.maintenancedir.as_ref().map(path),
+        role: Said::default(Role::Active),
+        on_demote: Said::default(OnDemote::Leave),
+        hooks: RoleHooksDraft::default(),
         services,
     }
 }
@@ -127,6 +133,7 @@ impl<'a> Resolver<'a, '_> {
                 .collect(),
             fail_open: Said::default(FailOpen::No),
             fallback_command: inherit(&own.fallbackcommand, &global.fallbackcommand).map(text),
+            hooks: ServiceHooksDraft::default(),
             monitor: options.monitorfile.as_ref().map(|f| Said::at(f.value.clone(), f.span.clone())),
             alert: alert::draft(own, self.globals),
             check,

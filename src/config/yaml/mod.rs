@@ -17,6 +17,7 @@ pub mod leaf;
 pub mod names;
 pub mod node;
 pub mod policy;
+pub mod role;
 pub mod server;
 pub mod settings;
 
@@ -24,9 +25,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
+use crate::config::draft::{Draft, FallbackDraft, RoleHooksDraft, Said, ServerDraft, ServiceDraft};
 use crate::config::resolve::MOST_SERVERS;
 use crate::config::resolve::address::Lookup;
+use crate::config::role::{OnDemote, Role};
 use crate::config::{Kinds, LogTarget};
 use crate::model::{ByHand, Family, OnFailure, Protocol, ServiceKey};
 use crate::span::{Fault, Source, Span};
@@ -39,7 +41,7 @@ use server::Home;
 use settings::Settings;
 
 /// The names of the whole file.
-const FILE: [&str; 9] = [
+const FILE: [&str; 12] = [
     "defaults",
     "services",
     "alerts",
@@ -48,6 +50,9 @@ const FILE: [&str; 9] = [
     "callback",
     "execute",
     "maintenance_dir",
+    "role",
+    "on_demote",
+    "hooks",
     "forgiving",
 ];
 
@@ -63,6 +68,9 @@ pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults)
         callback: None,
         execute: Vec::new(),
         maintenance: None,
+        role: Said::default(Role::Active),
+        on_demote: Said::default(OnDemote::Leave),
+        hooks: RoleHooksDraft::default(),
         services: Vec::new(),
     };
     let Some(root) = faults.keep(node::parse(source)) else { return draft };
@@ -81,6 +89,13 @@ pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults)
     draft.forgiving = file.take("forgiving", faults, Item::flag).is_some_and(|said| said.value);
     draft.callback = file.take("callback", faults, Item::path);
     draft.maintenance = file.take("maintenance_dir", faults, Item::path);
+    if let Some(said) = file.get("role").and_then(|item| role::role(&item, faults)) {
+        draft.role = said;
+    }
+    if let Some(said) = file.take("on_demote", faults, |item| item.one_of(&role::ON_DEMOTE)) {
+        draft.on_demote = said;
+    }
+    draft.hooks = file.get("hooks").and_then(|item| role::hooks(&item, faults)).unwrap_or_default();
     if let Some(members) = file.take("execute", faults, Item::one_or_more) {
         draft.execute = all(members.iter().map(Item::line), faults);
     }
@@ -209,6 +224,7 @@ impl Reader<'_, '_> {
                 fallbacks,
                 fail_open: settings.policy.fail_open(),
                 fallback_command: settings.fallback_command,
+                hooks: settings.hooks,
                 monitor: settings.monitor,
                 alert: settings.alerts.unwrap_or_default().draft(),
                 check,

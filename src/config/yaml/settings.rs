@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Kinds;
 use crate::config::diagnostic::Faults;
-use crate::config::draft::Said;
+use crate::config::draft::{Said, ServiceHooksDraft};
 use crate::config::keys::LONGEST_PERSISTENCE;
 use crate::config::resolve::kernel::{FLAGS, SCHEDULERS};
 use crate::config::yaml::address::{FORWARDS, LastResort};
@@ -14,11 +14,12 @@ use crate::config::yaml::check::CheckSettings;
 use crate::config::yaml::fields::Fields;
 use crate::config::yaml::leaf::{Item, all, did_you_mean, shown};
 use crate::config::yaml::policy::PolicySettings;
+use crate::config::yaml::role::service_hooks;
 use crate::model::{ByHand, Family, Forward, OnFailure};
 use crate::span::Fault;
 
 /// The names of these settings.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "scheduler",
     "flags",
     "one_packet",
@@ -35,6 +36,7 @@ pub const NAMES: [&str; 18] = [
     "fail_open",
     "fallback",
     "fallback_command",
+    "hooks",
     "monitor_file",
     "alerts",
 ];
@@ -73,6 +75,8 @@ pub struct Settings {
     pub fallback: Option<Said<Vec<LastResort>>>,
     /// What a shell runs when no server is up.
     pub fallback_command: Option<Said<String>>,
+    /// What a shell runs when the service changes.
+    pub hooks: ServiceHooksDraft,
     /// The file that gets every result.
     pub monitor: Option<Said<PathBuf>>,
     /// Who is told of changes.
@@ -96,6 +100,7 @@ impl Settings {
         let fallback = fields.get("fallback").and_then(|item| LastResort::list(&item, kinds, faults));
         let alerts = fields.get("alerts").and_then(|item| Alerts::read(&item, faults));
         let check = fields.get("check").map(|item| CheckSettings::read(&item, kinds, faults));
+        let hooks = fields.get("hooks").and_then(|item| service_hooks(&item, faults));
         let scheduler = fields.take("scheduler", faults, scheduler);
         scheduler.iter().for_each(|said| doubt_scheduler(said, faults));
         let forward = fields.take("forward", faults, |item| item.one_of(&FORWARDS));
@@ -114,6 +119,7 @@ impl Settings {
             policy: PolicySettings::read(fields, faults),
             fallback,
             fallback_command: fields.take("fallback_command", faults, Item::line),
+            hooks: hooks.unwrap_or_default(),
             monitor: fields.take("monitor_file", faults, Item::path),
             alerts,
             check: check.unwrap_or_default(),
@@ -135,6 +141,7 @@ impl Settings {
             policy: self.policy.or(&other.policy),
             fallback: self.fallback.or_else(|| other.fallback.clone()),
             fallback_command: self.fallback_command.or_else(|| other.fallback_command.clone()),
+            hooks: self.hooks.or(&other.hooks),
             monitor: self.monitor.or_else(|| other.monitor.clone()),
             alerts: self.alerts.or_else(|| other.alerts.clone()),
             check: self.check.or(&other.check),
