@@ -308,6 +308,8 @@ pub struct Policy {
     pub slow_start: Option<Duration>,
     /// The servers of last resort: the first that is up serves when no server is.
     pub fallbacks: Vec<Fallback>,
+    /// Whether a server that is up with weight 0 keeps the fallback out.
+    pub zero_serves: bool,
     /// Who serves when no fallback can.
     pub fail_open: FailOpen,
     /// Whether the service leaves the kernel when the daemon is stopped.
@@ -326,6 +328,7 @@ impl Default for Policy {
             hold: None,
             slow_start: None,
             fallbacks: Vec::new(),
+            zero_serves: true,
             fail_open: FailOpen::No,
             clean_stop: true,
         }

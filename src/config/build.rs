@@ -302,6 +302,7 @@ fn policy(draft: &ServiceDraft) -> Policy {
         hold: draft.hold.as_ref().map(|said| said.value),
         slow_start: draft.slow_start.as_ref().map(|said| said.value),
         fallbacks: Vec::new(),
+        zero_serves: draft.zero_serves.value,
         fail_open: draft.fail_open.value,
         clean_stop: draft.clean_stop.value,
     }

@@ -127,6 +127,8 @@ pub struct ServiceDraft {
     pub slow_start: Option<Said<Duration>>,
     /// The servers of last resort.
     pub fallbacks: Vec<FallbackDraft>,
+    /// Whether a server that is up with weight 0 keeps the fallback out.
+    pub zero_serves: Said<bool>,
     /// Who serves when no fallback can.
     pub fail_open: Said<FailOpen>,
     /// What a shell runs when no server is up, and when one is again.

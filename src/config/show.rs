@@ -149,6 +149,7 @@ fn policy(rows: &mut Rows, draft: &ServiceDraft) {
         format!("{} falls within {} hold for {}", hold.falls, written(hold.within), written(hold.time))
     });
     rows.maybe("slow_start", draft.slow_start.as_ref(), |time| written(*time));
+    rows.said("zero_serves", &draft.zero_serves, bool::to_string);
     rows.said("fail_open", &draft.fail_open, |value| word(&FAIL_OPEN, *value));
 }
 

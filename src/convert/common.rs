@@ -66,6 +66,8 @@ pub(super) fn settings(service: &ServiceDraft) -> Vec<Setting> {
         "a weight set with ipvsadm holds until the next change",
     );
     put("drain", "off".into(), &service.removal.span, "what is taken out on purpose goes at once");
+    let zero = "a server that is up with weight 0 keeps the fallback out";
+    put("zero_serves", service.zero_serves.value.to_string(), &service.zero_serves.span, zero);
     let stops = "cleanstop was not set: services leave the kernel at a stop";
     put("clean_stop", service.clean_stop.value.to_string(), &service.clean_stop.span, stops);
     // Of an ldirectord.cf there is one at most.

@@ -60,7 +60,7 @@ pub(super) struct Member {
     pub(super) draining: bool,
     /// When it leaves the table though it has connections.
     drain_until: Option<Moment>,
-    /// Whether it ever had a good result, or carried traffic when it came to us.
+    /// Whether it ever had a good result, or carried traffic when it came to us; not since it was taken out.
     pub(super) proven: bool,
     /// Until when its removal is delayed, since it failed with evidence of our own illness.
     pub(super) spared: Option<(Moment, Illness)>,
@@ -203,10 +203,15 @@ impl Member {
         }
         match (&reason, drain) {
             (Reason::Order(order), _) if order.deed == Deed::Disable => self.draining = false,
+            // Of several times the longest counts.
+            (_, Some(until)) if self.draining => {
+                self.drain_until = self.drain_until.zip(until).map(|(one, other)| one.max(other));
+            }
             (_, Some(until)) => (self.draining, self.drain_until) = (true, until),
             (_, None) => {}
         }
-        self.health = Health::Down;
+        // What brings failed servers back in need (`fail_open`) brings nobody back who was taken out.
+        (self.health, self.proven) = (Health::Down, false);
         (self.by_hand, self.waits, self.spared, self.risen) = (None, None, None, None);
         self.reasons.push(reason);
     }

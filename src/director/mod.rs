@@ -69,6 +69,8 @@ impl Director {
                 self.held = held;
                 self.direct_all(now);
             }
+            // One that was remembered may be over by now.
+            Event::Ordered(order) if order.until.is_some_and(|until| until <= now) => {}
             Event::Ordered(order) => {
                 self.orders.give(order);
                 self.direct_all(now);

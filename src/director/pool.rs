@@ -441,6 +441,7 @@ impl Pool {
         let stands = self.wanted(i).is_some();
         let member = &mut self.members[i];
         let was_up = member.is_up(&self.service.servers[i].watch);
+        self.last_up = self.last_up.filter(|at| *at != self.service.servers[i].entry);
         member.take_out(reason, was_up, drain.filter(|_| stands), self.now);
     }
 
@@ -519,6 +520,9 @@ impl Pool {
                 notices.push(Notice::Drained(self.decision(i)));
             }
         }
+        for (fallback, member) in self.service.policy.fallbacks.iter().zip(&mut self.resorts) {
+            changed |= member.tick(slow, &fallback.watch, now);
+        }
         let leaving = self.leaving.len();
         self.leaving.retain(|_, (_, until)| now < *until);
         self.tell(notices);
@@ -547,7 +551,13 @@ impl Pool {
     }
 
     fn any_up(&self) -> bool {
-        self.service.servers.iter().zip(&self.members).any(|(server, member)| member.is_up(&server.watch))
+        self.service.servers.iter().zip(&self.members).any(|(server, member)| self.serves(server, member))
+    }
+
+    /// Whether a server is up, and that with a weight where this is asked for.
+    fn serves(&self, server: &Server, member: &Member) -> bool {
+        let weighs = || member.ordered.unwrap_or(server.weight).is_live();
+        member.is_up(&server.watch) && (self.service.policy.zero_serves || weighs())
     }
 
     /// Whether some server has been up for longer than a start takes: one that comes up beside it has a

@@ -55,6 +55,7 @@ fn tutorial(file: &str, lines: [u32; 3], asked: &str, config: &Config) -> Plan {
                 forward: Forward::Gate,
                 watch: Watch::On,
             }],
+            zero_serves: true,
             fail_open: FailOpen::No,
             clean_stop: true,
         },

@@ -89,6 +89,7 @@ fn policy(random: &mut Random) -> Policy {
         hold: random.of(&[None, None, Some(Hold { falls: 2, within: seconds(20), time: seconds(15) })]),
         slow_start: random.of(&[None, None, Some(seconds(10))]),
         fallbacks,
+        zero_serves: random.chance(1, 2),
         fail_open: random.of(&[FailOpen::No, FailOpen::No, FailOpen::KeepLast, FailOpen::KeepAll]),
         clean_stop: true,
     }

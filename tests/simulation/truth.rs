@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Scope};
-use lvsentry::model::{Moment, Plan, ServiceKey, Watch};
+use lvsentry::model::{Moment, Plan, Service, ServiceKey, Watch};
 use lvsentry::table::{Op, Table};
 
 use super::random::Random;
@@ -28,16 +28,20 @@ pub(super) struct Truth {
     pub(super) flows: BTreeMap<(ServiceKey, SocketAddr), u64>,
     pub(super) ways: BTreeMap<u8, Ways>,
     pub(super) plan: Plan,
+    /// The configuration before this one: what is under way may be its.
+    pub(super) before: Plan,
     /// Services that may be touched: configured now, or made by us before.
     pub(super) ours: BTreeSet<ServiceKey>,
-    /// What the director wants, as the reconciler was told.
+    /// What the job under way makes of the table.
     pub(super) wanted: Table,
     /// Who had a good result in this life of the daemon, or carried traffic when it came.
     pub(super) proven: BTreeSet<SocketAddr>,
     /// Who was let back at that moment, and had no good result since.
     pub(super) waits: BTreeMap<(ServiceKey, SocketAddr), Moment>,
-    /// Who may not carry traffic, by order or maintenance file.
-    pub(super) barred: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// Who may not carry traffic, by order or maintenance file, and since when.
+    pub(super) barred: BTreeMap<(ServiceKey, SocketAddr), Moment>,
+    /// When the job that changes the kernel was made: it can't know of what came later.
+    pub(super) began: Moment,
     /// Who is drained and keeps his connections until then, if nothing else takes him out.
     pub(super) drained: BTreeMap<(ServiceKey, SocketAddr), Moment>,
     pub(super) now: Moment,
@@ -53,18 +57,33 @@ pub(super) struct Truth {
 impl Truth {
     /// The fallbacks of a service.
     fn fallbacks(&self, key: &ServiceKey) -> BTreeSet<SocketAddr> {
-        let service = self.plan.services.get(key);
-        service.into_iter().flat_map(|s| &s.policy.fallbacks).map(|fallback| fallback.entry).collect()
+        let fallbacks = self.configured(key).flat_map(|service| &service.policy.fallbacks);
+        fallbacks.map(|fallback| fallback.entry).collect()
+    }
+
+    fn configured(&self, key: &ServiceKey) -> impl Iterator<Item = &Arc<Service>> {
+        [&self.plan, &self.before].into_iter().filter_map(|plan| plan.services.get(key))
     }
 
     fn is_unchecked(&self, key: &ServiceKey, at: &SocketAddr) -> bool {
-        let service = self.plan.services.get(key);
-        let mut servers = service.into_iter().flat_map(|s| &s.servers);
+        let mut servers = self.configured(key).flat_map(|service| &service.servers);
         servers.any(|server| server.entry == *at && server.watch == Watch::On)
     }
 
     fn is_live(table: &Table, key: &ServiceKey) -> bool {
         table.services.get(key).is_some_and(lvsentry::table::Entry::is_live)
+    }
+
+    /// Why a server may not carry traffic.
+    fn objection(&self, key: ServiceKey, at: SocketAddr) -> Option<&'static str> {
+        let known = |since: Option<&Moment>| since.is_some_and(|since| *since < self.began);
+        if !self.proven.contains(&at) && !self.is_unchecked(&key, &at) {
+            return Some("nobody ever saw it well");
+        }
+        if known(self.waits.get(&(key, at))) {
+            return Some("nobody saw it well since it was let back");
+        }
+        known(self.barred.get(&(key, at))).then_some("somebody took it out")
     }
 
     /// Does one operation, and holds it against what is promised.
@@ -80,18 +99,13 @@ impl Truth {
         if let Op::NewDestination(_, at, d) | Op::SetDestination(_, at, d) = op
             && d.weight.is_live()
             && !self.fallbacks(&key).contains(at)
+            && let Some(why) = self.objection(key, *at)
         {
-            if !self.proven.contains(at) && !self.is_unchecked(&key, at) {
-                self.fail(format!("nobody ever saw it well: {op}"));
-            }
-            if self.waits.contains_key(&(key, *at)) {
-                self.fail(format!("nobody saw it well since it was let back: {op}"));
-            }
-            if self.barred.contains(&(key, *at)) {
-                self.fail(format!("somebody took it out: {op}"));
-            }
+            self.fail(format!("{why}: {op}"));
         }
+        // A fallback leaves at once, whatever else it is.
         if let Op::DelDestination(_, at) = op
+            && !self.fallbacks(&key).contains(at)
             && self.drained.get(&(key, *at)).is_some_and(|until| self.now < *until)
             && self.flows.get(&(key, *at)).is_some_and(|flows| *flows > 0)
         {

@@ -69,11 +69,13 @@ impl World {
             flows: BTreeMap::new(),
             ways: (1..=LAST[1]).map(|n| (n, Ways::Well)).collect(),
             plan: plan.clone(),
+            before: Plan::default(),
+            began: Moment::default(),
             ours: BTreeSet::new(),
             wanted: Table::default(),
             proven: BTreeSet::new(),
             waits: BTreeMap::new(),
-            barred: BTreeSet::new(),
+            barred: BTreeMap::new(),
             drained: BTreeMap::new(),
             now: Moment::default(),
             rough: false,
@@ -168,8 +170,17 @@ impl World {
             .collect();
         {
             let mut truth = self.truth();
-            truth.plan = plan.clone();
+            truth.before = std::mem::replace(&mut truth.plan, plan.clone());
             truth.ours.extend(plan.services.keys());
+            // A fallback that becomes a server carries traffic already.
+            let standing: Vec<_> = truth
+                .table
+                .services
+                .iter()
+                .filter(|(key, _)| plan.services.contains_key(key))
+                .flat_map(|(_, entry)| live(entry))
+                .collect();
+            truth.proven.extend(standing);
         }
         self.trust_the_unchecked(&plan);
         self.watch(&plan);
@@ -267,11 +278,7 @@ impl World {
             let mut truth = self.truth();
             truth.rough = rough;
             truth.wanted = Table::default();
-            (truth.waits, truth.barred) = (BTreeMap::new(), BTreeSet::new());
-            let live = |entry: &Entry| {
-                let live = entry.destinations.iter().filter(|(_, d)| d.weight.is_live());
-                live.map(|(at, _)| *at).collect::<Vec<_>>()
-            };
+            (truth.waits, truth.barred) = (BTreeMap::new(), BTreeMap::new());
             let known = stands.services.iter().filter(|(key, _)| plan.services.contains_key(key));
             truth.proven = known.flat_map(|(_, entry)| live(entry)).collect();
         }
@@ -305,8 +312,10 @@ impl World {
 
     fn pass(&mut self, while_: Duration) -> Result<(), String> {
         let end = self.now.after(while_);
+        let mut idle = 0;
         loop {
             self.follow();
+            let before = self.now;
             let next = self.next().filter(|next| *next <= end);
             self.now = next.unwrap_or(end).max(self.now);
             self.truth().now = self.now;
@@ -318,6 +327,14 @@ impl World {
             }
             self.happen();
             self.check()?;
+            idle = if self.now > before { 0 } else { idle + 1 };
+            if idle > 1000 {
+                return Err(format!(
+                    "at {} time stands still: director {:?}",
+                    self.now,
+                    self.director.deadline()
+                ));
+            }
         }
     }
 
@@ -438,12 +455,6 @@ impl World {
         if let Some(entry) = &mut entry {
             self.mutate(service, entry);
         }
-        let mut truth = self.truth.lock().unwrap();
-        match &entry {
-            Some(entry) => drop(truth.wanted.services.insert(service, entry.clone())),
-            None => drop(truth.wanted.services.remove(&service)),
-        }
-        drop(truth);
         self.reconciler.want(service, entry);
         if self.mutant == Some(Mutant::TidiesUp) {
             self.reconciler.want(key(FOREIGN), Some(Entry::new(settings("rr"))));
@@ -482,6 +493,12 @@ impl World {
 
     fn dispatch(&mut self, job: Job) {
         let took = Duration::from_millis(self.random.below(30));
+        let mut truth = self.truth.lock().unwrap();
+        truth.began = self.now;
+        if let Job::Apply { desired, .. } = &job {
+            truth.wanted = desired.clone();
+        }
+        drop(truth);
         self.job = Some((self.now.after(took), job));
     }
 
@@ -491,8 +508,7 @@ impl World {
             Done::Read { kernel, scope, actual, drift } => {
                 if let Ok(actual) = &actual {
                     for (key, entry) in self.reconciler.unknown(&scope, actual).services {
-                        let live = entry.destinations.iter().filter(|(_, d)| d.weight.is_live());
-                        self.truth().proven.extend(live.map(|(at, _)| *at));
+                        self.truth().proven.extend(live(&entry));
                         self.bar();
                         self.inform(Event::Found(key, entry));
                     }
@@ -563,7 +579,8 @@ impl World {
 
     /// Works out anew who may not carry traffic, and who is drained.
     fn bar(&mut self) {
-        let mut barred = BTreeSet::new();
+        let now = self.now;
+        let mut barred = BTreeMap::new();
         let mut drained = BTreeMap::new();
         let plan = self.truth().plan.clone();
         for (key, service) in &plan.services {
@@ -574,7 +591,7 @@ impl World {
                 let held = self.held.iter().any(|n| at(*n) == server.address);
                 let (drain, disable) = (about(Deed::Drain), about(Deed::Disable));
                 if held || drain.is_some() || disable.is_some() {
-                    barred.insert((*key, server.entry));
+                    barred.insert((*key, server.entry), now);
                 }
                 if let (Some(order), None, false, Watch::Probe(_)) = (drain, disable, held, &server.watch) {
                     let until = order.deadline.unwrap_or(Moment(Duration::MAX));
@@ -582,15 +599,18 @@ impl World {
                 }
             }
         }
-        let now = self.now;
         let mut truth = self.truth();
-        let before = std::mem::replace(&mut truth.barred, barred);
-        truth.drained = drained;
+        let before = std::mem::take(&mut truth.barred);
+        for (pair, since) in &mut barred {
+            *since = before.get(pair).copied().unwrap_or(*since);
+        }
+        (truth.barred, truth.drained) = (barred, drained);
         let checked = |(key, at): &(ServiceKey, SocketAddr)| {
             let servers = plan.services.get(key).into_iter().flat_map(|service| &service.servers);
             servers.filter(|s| matches!(s.watch, Watch::Probe(_))).any(|server| server.entry == *at)
         };
-        let freed: Vec<_> = before.difference(&truth.barred).filter(|pair| checked(pair)).copied().collect();
+        let freed = before.keys().filter(|pair| !truth.barred.contains_key(pair));
+        let freed: Vec<_> = freed.filter(|pair| checked(pair)).copied().collect();
         truth.waits.extend(freed.into_iter().map(|pair| (pair, now)));
         truth.waits.retain(|pair, _| checked(pair));
     }
@@ -623,8 +643,7 @@ impl World {
             if entry.settings != service.settings {
                 return Err(format!("{key} has other settings"));
             }
-            let live: BTreeSet<SocketAddr> =
-                entry.destinations.iter().filter(|(_, d)| d.weight.is_live()).map(|(at, _)| *at).collect();
+            let live = live(entry);
             let ordered = |server: SocketAddr| {
                 let mut orders: Vec<_> = self.in_force().filter(|o| o.whom.means(*key, server)).collect();
                 orders.sort_by_key(|order| (order.whom, order.deed.sort()));
@@ -640,10 +659,14 @@ impl World {
                     Watch::On => true,
                     Watch::Off => false,
                 };
-                answers && !truth.barred.contains(&(*key, server.entry))
+                answers && !truth.barred.contains_key(&(*key, server.entry))
             };
             let up: Vec<_> = service.servers.iter().filter(|server| is_up(server)).collect();
-            for server in &up {
+            let weight = |server: &lvsentry::model::Server| ordered(server.address).unwrap_or(server.weight);
+            let serves = up.iter().any(|server| service.policy.zero_serves || weight(server).is_live());
+            let fallback = service.policy.fallbacks.iter().find(|f| f.watch == Watch::On || well(f.address));
+            let as_fallback = |at| !serves && fallback.is_some_and(|fallback| fallback.entry == at);
+            for server in up.iter().filter(|server| !as_fallback(server.entry)) {
                 let weight = ordered(server.address).unwrap_or(server.weight);
                 let stands = entry.destinations.get(&server.entry).map(|d| d.weight);
                 if stands != Some(weight) && service.policy.by_hand != lvsentry::model::ByHand::Hold {
@@ -653,19 +676,18 @@ impl World {
                     return Err(format!("{} of {key} is well, and missing", server.entry));
                 }
             }
-            let fallback = service.policy.fallbacks.iter().find(|f| f.watch == Watch::On || well(f.address));
-            let allowed: BTreeSet<SocketAddr> = match (up.is_empty(), fallback) {
-                (false, _) => up.iter().map(|server| server.entry).collect(),
-                (true, Some(fallback)) => [fallback.entry].into(),
-                (true, None) if service.policy.fail_open != lvsentry::model::FailOpen::No => {
+            let allowed: BTreeSet<SocketAddr> = match (serves, fallback) {
+                (true, _) => up.iter().map(|server| server.entry).collect(),
+                (false, Some(fallback)) => [fallback.entry].into(),
+                (false, None) if service.policy.fail_open != lvsentry::model::FailOpen::No => {
                     service.servers.iter().map(|server| server.entry).collect()
                 }
-                (true, None) => BTreeSet::new(),
+                (false, None) => BTreeSet::new(),
             };
             if let Some(wrong) = live.difference(&allowed).next() {
                 return Err(format!("{wrong} of {key} carries traffic, and should not"));
             }
-            if up.is_empty() && fallback.is_some() && live.is_empty() {
+            if !serves && fallback.is_some() && live.is_empty() {
                 return Err(format!("{key} has a fallback, and nobody"));
             }
         }
@@ -686,6 +708,11 @@ fn kernel(truth: &Arc<Mutex<Truth>>, mutant: Option<Mutant>) -> SimKernel {
         stale,
     };
     SimKernel { truth: truth.clone(), lies }
+}
+
+/// Who carries traffic.
+fn live(entry: &Entry) -> BTreeSet<SocketAddr> {
+    entry.destinations.iter().filter(|(_, d)| d.weight.is_live()).map(|(at, _)| *at).collect()
 }
 
 /// What somebody left in the kernel.

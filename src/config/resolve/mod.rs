@@ -131,6 +131,7 @@ impl<'a> Resolver<'a, '_> {
                 .map(|fallback| FallbackDraft { fallback, check: None })
                 .into_iter()
                 .collect(),
+            zero_serves: Said::default(true),
             fail_open: Said::default(FailOpen::No),
             fallback_command: inherit(&own.fallbackcommand, &global.fallbackcommand).map(text),
             hooks: ServiceHooksDraft::default(),

@@ -222,6 +222,7 @@ impl Reader<'_, '_> {
                 hold: settings.policy.hold(),
                 slow_start: settings.policy.slow_start(),
                 fallbacks,
+                zero_serves: settings.policy.zero_serves(),
                 fail_open: settings.policy.fail_open(),
                 fallback_command: settings.fallback_command,
                 hooks: settings.hooks,

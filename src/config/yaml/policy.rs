@@ -26,6 +26,8 @@ pub struct PolicySettings {
     hold: Option<Said<Option<Hold>>>,
     /// How long a server that comes up takes to get its whole weight; none for `off`.
     slow_start: Option<Said<Option<Duration>>>,
+    /// Whether a server that is up with weight 0 keeps the fallback out.
+    zero_serves: Option<Said<bool>>,
     /// Who serves when no fallback can.
     fail_open: Option<Said<FailOpen>>,
 }
@@ -37,6 +39,7 @@ impl PolicySettings {
             removal: fields.take("drain", faults, removal),
             hold: fields.get("hold").and_then(|item| hold(&item, faults)),
             slow_start: fields.take("slow_start", faults, time_or_off),
+            zero_serves: fields.take("zero_serves", faults, Item::flag),
             fail_open: fields.take("fail_open", faults, |item| item.one_of(&FAIL_OPEN)),
         }
     }
@@ -47,6 +50,7 @@ impl PolicySettings {
             removal: self.removal.or_else(|| other.removal.clone()),
             hold: self.hold.or_else(|| other.hold.clone()),
             slow_start: self.slow_start.or_else(|| other.slow_start.clone()),
+            zero_serves: self.zero_serves.or_else(|| other.zero_serves.clone()),
             fail_open: self.fail_open.or_else(|| other.fail_open.clone()),
         }
     }
@@ -64,6 +68,11 @@ impl PolicySettings {
     /// How long a server that comes up takes to get its whole weight.
     pub fn slow_start(&self) -> Option<Said<Duration>> {
         self.slow_start.clone().and_then(some)
+    }
+
+    /// Whether a server that is up with weight 0 keeps the fallback out.
+    pub fn zero_serves(&self) -> Said<bool> {
+        self.zero_serves.clone().unwrap_or(Said::default(false))
     }
 
     /// Who serves when no fallback can.

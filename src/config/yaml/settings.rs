@@ -19,7 +19,7 @@ use crate::model::{ByHand, Family, Forward, OnFailure};
 use crate::span::Fault;
 
 /// The names of these settings.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "scheduler",
     "flags",
     "one_packet",
@@ -33,6 +33,7 @@ pub const NAMES: [&str; 19] = [
     "drain",
     "hold",
     "slow_start",
+    "zero_serves",
     "fail_open",
     "fallback",
     "fallback_command",
