@@ -136,7 +136,8 @@ impl World {
             _ => {}
         }
         let while_ = Duration::from_millis(self.random.below(3000));
-        self.pass(while_)
+        self.pass(while_)?;
+        self.is_explained()
     }
 
     /// Nothing happens any more; what is then so must be right.
@@ -144,7 +145,7 @@ impl World {
         self.tell(|| "rest".into());
         self.truth().rough = false;
         self.ill = false;
-        self.pass(Duration::from_secs(90))?;
+        self.pass(Duration::from_secs(75))?;
         self.is_right()
     }
 
@@ -319,14 +320,17 @@ impl World {
             let next = self.next().filter(|next| *next <= end);
             self.now = next.unwrap_or(end).max(self.now);
             self.truth().now = self.now;
-            self.bar();
+            let (from, to) = (before, self.now);
+            if self.orders.iter().any(|o| o.until.is_some_and(|until| from < until && until <= to)) {
+                self.bar();
+            }
             if next.is_none() {
                 self.inform(Event::Tick);
                 self.follow();
-                return self.check();
+                return self.is_sound();
             }
             self.happen();
-            self.check()?;
+            self.is_sound()?;
             idle = if self.now > before { 0 } else { idle + 1 };
             if idle > 1000 {
                 return Err(format!(
@@ -617,11 +621,12 @@ impl World {
 
     // ---- what must be so --------------------------------------------------------------------------
 
-    fn check(&self) -> Result<(), String> {
-        if let Some(broken) = &self.truth().broken {
-            return Err(broken.clone());
-        }
-        // Every weight has its reason: what is decided is what is wanted.
+    fn is_sound(&self) -> Result<(), String> {
+        self.truth().broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// Every weight has its reason: what is decided is what is wanted.
+    fn is_explained(&self) -> Result<(), String> {
         for pool in self.director.pools() {
             let entry = pool.entry();
             for decision in pool.decisions() {
