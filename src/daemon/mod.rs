@@ -9,6 +9,7 @@
 mod alerting;
 pub mod further;
 pub mod hooks;
+pub mod illness;
 pub mod journal;
 pub mod logging;
 pub mod maintenance;
@@ -283,6 +284,7 @@ impl Daemon {
         for _ in 0..most {
             if let Some(notice) = self.director.poll_notice() {
                 journal::notice(&notice);
+                self.alerting.noticed(&notice, Moment(self.started.elapsed()));
             } else if let Some(applied) = self.untold.pop_front() {
                 self.tell_applied(&applied);
             } else {

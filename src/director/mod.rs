@@ -105,7 +105,7 @@ impl Director {
     pub fn fitness(&self) -> u8 {
         let (all, ill) = self.pools.values().map(Pool::sight).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         // A share of 100 fits.
-        if all == 0 { 100 } else { ((all - ill) * 100 / all) as u8 }
+        ((all - ill) * 100).checked_div(all).map_or(100, |share| share as u8)
     }
 
     /// What makes us unwell, while removals are delayed for it.
@@ -171,7 +171,11 @@ impl Director {
         let mut old = std::mem::take(&mut self.dismissed);
         old.append(&mut self.pools);
         self.unheard.clear();
+        let was_ill = !self.ill.is_empty();
         self.ill.retain(|key| plan.services.contains_key(key));
+        if was_ill && self.ill.is_empty() {
+            self.notices.push_back(Notice::Well);
+        }
         for (key, service) in plan.services {
             let pool = match old.remove(&key) {
                 Some(same) if *same.service() == service => same,
@@ -296,7 +300,10 @@ impl Director {
                     self.notices.push_back(Notice::Ill(illness));
                 }
             }
-            None if self.ill.remove(&key) && self.ill.is_empty() => self.notices.push_back(Notice::Well),
+            None if self.ill.remove(&key) && self.ill.is_empty() => {
+                let is_blind = self.pools.values().any(Pool::is_blind);
+                self.notices.push_back(if is_blind { Notice::StillIll } else { Notice::Well });
+            }
             None => {}
         }
     }

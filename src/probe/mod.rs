@@ -51,14 +51,14 @@ pub mod web;
 pub mod wire;
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::model::{Protocol, ServiceKey};
-use crate::outcome::{Failure, Outcome, Phase, Reason};
+use crate::outcome::{Failure, Illness, Outcome, Phase, Reason};
 use crate::span::Fault;
 use dial::Stopwatch;
 use echo::Pinger;
@@ -78,6 +78,11 @@ pub trait Probe: Send + Sync + Debug {
     /// How often a timeout may pass within one asking (`checkcount` of a ping); at least 1.
     fn attempts(&self) -> u32 {
         1
+    }
+
+    /// Whom it asks; none when it does not know, as a script's caller does not.
+    fn peer(&self) -> Option<IpAddr> {
+        None
     }
 }
 
@@ -149,16 +154,39 @@ impl Call {
     }
 }
 
+/// In so many steps a deadline is waited for, so that it shows when this process was not let run meanwhile.
+const STEPS: u32 = 4;
+
 /// Asks once, within one deadline for all of it: `timeout` for each attempt that the probe makes.
 pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome {
     let watch = Stopwatch::start();
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
-    let result = match tokio::time::timeout(limit, probe.ask(&call)).await {
-        Ok(result) => result,
-        Err(_) => Err(late(call.phase(), limit)),
-    };
-    Outcome::new(result, watch.read())
+    let (answer, behind) = within(limit, probe.ask(&call)).await;
+    let result = answer.unwrap_or_else(|| Err(late(call.phase(), limit)));
+    let mut outcome = Outcome::new(result, watch.read());
+    let timed_out = outcome.result.as_ref().is_err_and(|failure| failure.reason == Reason::Timeout);
+    if timed_out && behind > timeout / 2 {
+        outcome.illness = Some(Illness::Late);
+    }
+    outcome
+}
+
+/// The end of an exchange, if it comes within `limit`; and how late our timers were meanwhile, at the most.
+async fn within<T>(limit: Duration, exchange: impl Future<Output = T>) -> (Option<T>, Duration) {
+    let watch = Stopwatch::start();
+    let mut exchange = pin!(exchange);
+    let mut behind = Duration::ZERO;
+    for step in 1..=STEPS {
+        let due = limit.saturating_mul(step) / STEPS;
+        let left = due.saturating_sub(watch.read());
+        let answer = tokio::time::timeout(left, &mut exchange).await.ok();
+        behind = behind.max(watch.read().saturating_sub(due));
+        if answer.is_some() {
+            return (answer, behind);
+        }
+    }
+    (None, behind)
 }
 
 /// The failure of an asking that its deadline ended.
