@@ -108,6 +108,8 @@ pub struct Failure {
     pub reason: Reason,
     /// Particulars for people: one line, bounded, never a secret.
     pub detail: String,
+    /// Evidence that this host is to blame, as far as the failure itself says so.
+    pub illness: Option<Illness>,
 }
 
 impl Failure {
@@ -116,7 +118,12 @@ impl Failure {
 
     /// A failure; `detail` is made a [`one_line`].
     pub fn new(phase: Phase, reason: Reason, detail: impl fmt::Display) -> Failure {
-        Failure { phase, reason, detail: one_line(&detail.to_string()) }
+        Failure { phase, reason, detail: one_line(&detail.to_string()), illness: None }
+    }
+
+    /// The same with evidence that this host is to blame.
+    pub fn blaming(self, illness: Option<Illness>) -> Failure {
+        Failure { illness, ..self }
     }
 
     /// The stable short code: `connect-refused`, `receive-timeout`, `match-mismatch` …
@@ -153,13 +160,24 @@ pub enum Illness {
     Descriptors,
     /// No local address or port was left.
     Ports,
-    /// No buffer was left.
+    /// No memory or network buffer was left.
     Buffers,
     /// Our timers were late by more than half a timeout: this process was not let run.
     Late,
 }
 
 impl Illness {
+    /// Every one, once.
+    pub const ALL: [Illness; 7] = [
+        Illness::NoCarrier,
+        Illness::NoRoute,
+        Illness::Gateway,
+        Illness::Descriptors,
+        Illness::Ports,
+        Illness::Buffers,
+        Illness::Late,
+    ];
+
     /// Its stable short code.
     pub fn name(self) -> &'static str {
         match self {
@@ -181,8 +199,8 @@ impl fmt::Display for Illness {
             Illness::NoRoute => "there is no route",
             Illness::Gateway => "the gateway on the way does not answer",
             Illness::Descriptors => "no file descriptors are left (raise LimitNOFILE)",
-            Illness::Ports => "no local ports are left (net.ipv4.ip_local_port_range)",
-            Illness::Buffers => "no network buffers are left",
+            Illness::Ports => "no local address or port is left (net.ipv4.ip_local_port_range)",
+            Illness::Buffers => "no memory or network buffers are left",
             Illness::Late => "this process was not let run in time",
         })
     }
@@ -200,9 +218,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// A result without evidence against ourselves.
+    /// A result; of evidence against ourselves it has what the failure brings along.
     pub fn new(result: Result<String, Failure>, took: Duration) -> Outcome {
-        Outcome { result, took, illness: None }
+        let illness = result.as_ref().err().and_then(|failure| failure.illness);
+        Outcome { result, took, illness }
     }
 
     /// Whether the server is well.
@@ -214,9 +233,12 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.took.as_secs_f64() * 1e3;
-        match &self.result {
-            Ok(seen) => write!(f, "{seen} ({ms:.1} ms)"),
-            Err(failure) => write!(f, "{failure} ({ms:.1} ms)"),
+        match (&self.result, self.illness) {
+            (Ok(seen), _) => write!(f, "{seen} ({ms:.1} ms)"),
+            (Err(failure), None) => write!(f, "{failure} ({ms:.1} ms)"),
+            (Err(failure), Some(illness)) => {
+                write!(f, "{failure} ({ms:.1} ms; on our side: {})", illness.name())
+            }
         }
     }
 }

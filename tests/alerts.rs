@@ -67,8 +67,8 @@ fn alert(n: u8, extras: &Extras) -> Alert {
     Alert {
         event: "server-deleted",
         message: format!("Deleted real server: {} ({})", server(n), service(1)),
-        service: service(1),
-        server: server(n),
+        service: Some(service(1)),
+        server: Some(server(n)),
         weight: None,
         state: State::Running,
         extras: Arc::new(extras.clone()),

@@ -9,6 +9,7 @@
 //! | `start` | the daemon comes to the kernel |
 //! | `start maintenance SERVER…` | the same, with files that take these servers out |
 //! | `good SERVER [of SERVICE]`, `bad …` | the server's probes give this result |
+//! | `bad SERVER ill CODE` | the same, with evidence of this illness of ours (`no-carrier` …) |
 //! | `hand SERVICE SERVER WEIGHT` | somebody sets a weight with ipvsadm |
 //! | `remove SERVICE SERVER` | somebody removes a server with ipvsadm |
 //! | `flush` | somebody empties the table |
@@ -30,7 +31,7 @@ use lvsentry::config::{self, Config};
 use lvsentry::director::Director;
 use lvsentry::director::event::Event;
 use lvsentry::model::{Forward, Moment, Persistence, Plan, Protocol, ServiceKey, Settings, Watch, Weight};
-use lvsentry::outcome::{Failure, Outcome, Phase, Reason};
+use lvsentry::outcome::{Failure, Illness, Outcome, Phase, Reason};
 use lvsentry::span::Source;
 use lvsentry::table::{Destination, Entry, Table, diff};
 
@@ -121,10 +122,11 @@ impl Stage {
         let mut inputs = Vec::new();
         match words[1..] {
             ["start"] => self.director = Some(Director::new(self.plan.clone(), &self.kernel, now)),
-            [verb @ ("good" | "bad"), server] => inputs = self.answers(server, None, verb == "good"),
-            [verb @ ("good" | "bad"), server, "of", service] => {
-                inputs = self.answers(server, Some(service), verb == "good");
-            }
+            ["good", server] => inputs = self.answers(server, None, &well()),
+            ["good", server, "of", service] => inputs = self.answers(server, Some(service), &well()),
+            ["bad", server] => inputs = self.answers(server, None, &bad()),
+            ["bad", server, "of", service] => inputs = self.answers(server, Some(service), &bad()),
+            ["bad", server, "ill", code] => inputs = self.answers(server, None, &ill(code)),
             ["hand", service, server, weight] => {
                 let (key, at) = (self.service(service), server.parse().unwrap());
                 let weight = Weight::new(weight.parse().unwrap()).unwrap();
@@ -167,7 +169,7 @@ impl Stage {
     }
 
     /// The results of every probe that asks this server.
-    fn answers(&self, server: &str, of: Option<&str>, good: bool) -> Vec<Event> {
+    fn answers(&self, server: &str, of: Option<&str>, outcome: &Outcome) -> Vec<Event> {
         let address: SocketAddr = server.parse().unwrap();
         let mut probes = BTreeSet::new();
         for service in self.plan.services.values() {
@@ -183,10 +185,7 @@ impl Stage {
             }
         }
         assert!(!probes.is_empty(), "nobody asks {server}");
-        let failure = || Failure::new(Phase::Connect, Reason::Refused, "connection refused");
-        let result = || if good { Ok("200 OK".into()) } else { Err(failure()) };
-        let outcome = || Outcome::new(result(), Duration::from_millis(1));
-        probes.into_iter().map(|key| Event::Answered(key, outcome())).collect()
+        probes.into_iter().map(|key| Event::Answered(key, outcome.clone())).collect()
     }
 
     fn service(&self, name: &str) -> ServiceKey {
@@ -207,6 +206,21 @@ impl Stage {
             writeln!(out, "  ! {notice}").unwrap();
         }
     }
+}
+
+fn well() -> Outcome {
+    Outcome::new(Ok("200 OK".into()), Duration::from_millis(1))
+}
+
+fn bad() -> Outcome {
+    let failure = Failure::new(Phase::Connect, Reason::Refused, "connection refused");
+    Outcome::new(Err(failure), Duration::from_millis(1))
+}
+
+fn ill(code: &str) -> Outcome {
+    let illness = Illness::ALL.into_iter().find(|illness| illness.name() == code).expect("a code");
+    let failure = Failure::new(Phase::Connect, Reason::Timeout, "no connection within 1 s");
+    Outcome::new(Err(failure.blaming(Some(illness))), Duration::from_millis(1))
 }
 
 /// These servers are in maintenance, by files that are called as they are.

@@ -145,8 +145,8 @@ mod tests {
         let alert = Alert {
             event: "server-deleted",
             message: "Deleted real server: 10.9.0.2:80 (192.0.2.10:80)".into(),
-            service: ServiceKey::Address(Protocol::Tcp, ([192, 0, 2, 10], 80).into()),
-            server: ([10, 9, 0, 2], 80).into(),
+            service: Some(ServiceKey::Address(Protocol::Tcp, ([192, 0, 2, 10], 80).into())),
+            server: Some(([10, 9, 0, 2], 80).into()),
             weight: None,
             state: State::Running,
             extras: Arc::new(extras),

@@ -37,10 +37,10 @@ pub struct Alert {
     pub event: &'static str,
     /// The same for people: the log's line, with small exceptions.
     pub message: String,
-    /// To which service.
-    pub service: ServiceKey,
+    /// To which service; none when it is about this director.
+    pub service: Option<ServiceKey>,
     /// To which of its servers.
-    pub server: SocketAddr,
+    pub server: Option<SocketAddr>,
     /// The weight that the server has now; none when it is not in the table.
     pub weight: Option<Weight>,
     /// What the daemon was doing.

@@ -62,6 +62,8 @@ pub struct Draft {
     pub on_demote: Said<OnDemote>,
     /// What a shell runs when that changes.
     pub hooks: RoleHooksDraft,
+    /// Kernel parameters below `net.ipv4.vs` that are to have these values.
+    pub sysctls: Vec<(&'static str, Said<String>)>,
     /// The services, in the order of the text.
     pub services: Vec<ServiceDraft>,
 }

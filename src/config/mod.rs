@@ -156,6 +156,8 @@ pub struct Config {
     pub on_demote: OnDemote,
     /// What a shell runs when that changes.
     pub hooks: RoleHooks,
+    /// Kernel parameters below `net.ipv4.vs` that are to have these values.
+    pub sysctls: BTreeMap<&'static str, String>,
     /// What the addresses of servers are called where the configuration names them by name.
     pub names: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What is told and run around services.

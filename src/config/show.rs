@@ -70,6 +70,9 @@ pub fn shown(source: &Source, draft: &Draft) -> Shown {
     daemon.said("on_demote", &draft.on_demote, |value| word(&ON_DEMOTE, *value));
     daemon.maybe("hooks.promote", draft.hooks.promote.as_ref(), String::clone);
     daemon.maybe("hooks.demote", draft.hooks.demote.as_ref(), String::clone);
+    for (name, said) in &draft.sysctls {
+        daemon.said(&format!("lvs.sysctl.{name}"), said, String::clone);
+    }
     let services = draft.services.iter().map(|draft| service(source, draft)).collect();
     Shown { file: source.name.to_string(), values: daemon.rows, services }
 }

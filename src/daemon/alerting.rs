@@ -1,5 +1,5 @@
-//! What becomes an alert: changes of the kernel's table that are told of a server or fallback, and
-//! servers that stay down.
+//! What becomes an alert: changes of the kernel's table that are told of a server or fallback,
+//! servers that stay down, and illness of our own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,15 +11,18 @@ use tokio::time::Instant;
 
 use super::telling::{Told, What};
 use crate::alert::{Alert, Alerts, Limits};
-use crate::config::{Config, Extras, State};
+use crate::config::{Config, Extras, Mail, State};
 use crate::director::Director;
-use crate::director::event::{Decision, Rule};
+use crate::director::event::{Decision, Notice, Rule};
 use crate::director::repeat::Repeats;
 use crate::model::{Moment, ServiceKey, Weight};
 use crate::probe::tls::Trust;
 
 /// How old an alert may get before nobody wants it any more.
 const AGE: Duration = Duration::from_secs(600);
+
+/// How long an illness that was told of is not told of again: one that comes and goes must not flood anybody.
+const QUIET: Duration = Duration::from_secs(300);
 
 /// Makes alerts, and knows who gets them.
 #[derive(Debug)]
@@ -29,13 +32,24 @@ pub(super) struct Alerting {
     extras: BTreeMap<ServiceKey, Arc<Extras>>,
     repeats: Repeats,
     state: State,
+    /// When an illness was told of last.
+    ill: Option<Moment>,
+    /// Whether the end of it is still to be told.
+    is_ill: bool,
 }
 
 impl Alerting {
     pub(super) fn new(config: &Config, trust: Arc<Trust>) -> Alerting {
         let alerts = Alerts::new(Limits::default(), trust);
         let extras = heard(config);
-        Alerting { alerts, extras, repeats: Repeats::default(), state: State::Starting }
+        Alerting {
+            alerts,
+            extras,
+            repeats: Repeats::default(),
+            state: State::Starting,
+            ill: None,
+            is_ill: false,
+        }
     }
 
     /// A new configuration is in force.
@@ -80,6 +94,22 @@ impl Alerting {
         self.send(event, message.to_owned(), told.service, server, told.weight);
     }
 
+    /// Something was noticed. Of it, all who get alerts hear of this director's own illness, once each.
+    pub(super) fn noticed(&mut self, notice: &Notice, now: Moment) {
+        let event = match notice {
+            Notice::Ill(_) if self.ill.is_none_or(|last| now >= last.after(QUIET)) => {
+                (self.ill, self.is_ill) = (Some(now), true);
+                "director-unwell"
+            }
+            Notice::StillIll if self.is_ill => "director-still-unwell",
+            Notice::Well if std::mem::take(&mut self.is_ill) => "director-well",
+            _ => return,
+        };
+        for extras in everybody(self.extras.values().filter(|extras| extras.alert_in.contains(&self.state))) {
+            self.offer(event, notice.to_string(), None, None, Arc::new(extras));
+        }
+    }
+
     /// The servers of a service may have gone up or down, or have left.
     pub(super) fn changed(&mut self, service: &ServiceKey, director: &Director, now: Moment) {
         let every = self.extras.get(service).and_then(|extras| extras.alert_again);
@@ -115,13 +145,49 @@ impl Alerting {
         weight: Option<Weight>,
     ) {
         let Some(extras) = self.extras.get(&service) else { return };
-        if !extras.alert_in.contains(&self.state) {
-            return;
+        if extras.alert_in.contains(&self.state) {
+            let extras = extras.clone();
+            self.offer(event, message, Some((service, server)), weight, extras);
         }
+    }
+
+    fn offer(
+        &mut self,
+        event: &'static str,
+        message: String,
+        about: Option<(ServiceKey, SocketAddr)>,
+        weight: Option<Weight>,
+        extras: Arc<Extras>,
+    ) {
         let (time, expires) = (Timestamp::now(), Instant::now() + AGE);
-        let (state, extras) = (self.state, extras.clone());
+        let (service, server, state) = (about.map(|a| a.0), about.map(|a| a.1), self.state);
         self.alerts.send(Alert { event, message, service, server, weight, state, extras, time, expires });
     }
+}
+
+/// All whom these name, each once: a mail for each sender and way to send, a post for each webhook.
+fn everybody<'a>(named: impl Iterator<Item = &'a Arc<Extras>>) -> Vec<Extras> {
+    let mut letters: BTreeMap<(Option<&str>, Option<&str>), Vec<&str>> = BTreeMap::new();
+    let mut everybody: Vec<Extras> = Vec::new();
+    for extras in named {
+        if let Some(mail) = &extras.mail {
+            let lists = letters.entry((mail.from.as_deref(), mail.smtp.as_deref())).or_default();
+            if !lists.contains(&mail.to.as_str()) {
+                lists.push(&mail.to);
+            }
+        }
+        for webhook in &extras.webhooks {
+            if !everybody.iter().any(|other| other.webhooks.contains(webhook)) {
+                everybody.push(Extras { webhooks: vec![webhook.clone()], ..Extras::default() });
+            }
+        }
+    }
+    let own = |text: Option<&str>| text.map(str::to_owned);
+    everybody.extend(letters.into_iter().map(|((from, smtp), lists)| {
+        let mail = Mail { to: lists.join(", "), from: own(from), smtp: own(smtp) };
+        Extras { mail: Some(mail), ..Extras::default() }
+    }));
+    everybody
 }
 
 /// The services about which somebody is to be told.

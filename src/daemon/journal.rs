@@ -37,6 +37,7 @@ pub fn notice(notice: &Notice) {
         Notice::Fallback(..) => warn!(id = "fallback-down", "{notice}"),
         Notice::Ill(_) => error!(id = "director-unwell", "{notice}"),
         Notice::Well => warn!(id = "director-well", "{notice}"),
+        Notice::StillIll => error!(id = "director-still-unwell", "{notice}"),
         Notice::AllDown(_, Some(_)) => warn!(id = "service-on-fallback", "{notice}"),
         Notice::AllDown(_, None) => error!(id = "service-down", "{notice}"),
         Notice::Served(_) => info!(id = "service-up", "{notice}"),

@@ -9,6 +9,7 @@
 mod alerting;
 pub mod further;
 pub mod hooks;
+pub mod illness;
 pub mod journal;
 pub mod logging;
 pub mod maintenance;
@@ -20,6 +21,7 @@ pub mod rehearsal;
 pub mod reload;
 mod role;
 pub mod start;
+pub mod sysctl;
 pub mod syslog;
 pub mod telling;
 
@@ -300,6 +302,7 @@ impl Daemon {
         for _ in 0..most {
             if let Some(notice) = self.director.poll_notice() {
                 journal::notice(&notice);
+                self.alerting.noticed(&notice, Moment(self.started.elapsed()));
             } else if let Some(applied) = self.untold.pop_front() {
                 self.tell_applied(&applied);
             } else {

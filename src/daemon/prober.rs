@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Event;
+use super::illness::Evidence;
 use crate::config::Inquiry;
 use crate::model::ProbeKey;
 use crate::probe::{self, Tools};
@@ -46,14 +47,15 @@ struct Shared {
     slots: Semaphore,
     events: mpsc::Sender<Event>,
     epoch: Instant,
+    evidence: Evidence,
 }
 
 impl Probers {
     /// No probes yet. At most `slots` exchanges will be in flight; answers go to `events`.
     pub fn new(tools: Tools, slots: usize, events: mpsc::Sender<Event>) -> Probers {
         let (burst, slots) = (Semaphore::new(BURST), Semaphore::new(slots));
-        let shared =
-            Shared { tools, burst, waiting: AtomicUsize::new(0), slots, events, epoch: Instant::now() };
+        let (waiting, epoch, evidence) = (AtomicUsize::new(0), Instant::now(), Evidence::from_kernel());
+        let shared = Shared { tools, burst, waiting, slots, events, epoch, evidence };
         Probers { running: BTreeMap::new(), begun: 0, shared: Arc::new(shared) }
     }
 
@@ -156,7 +158,8 @@ async fn relieve(shared: Arc<Shared>) {
 
 async fn once(shared: &Arc<Shared>, key: &ProbeKey, inquiry: &Inquiry) {
     let Ok(_slot) = shared.slots.acquire().await else { return };
-    let outcome = probe::ask(inquiry.probe.as_ref(), inquiry.timeout, &shared.tools).await;
+    let mut outcome = probe::ask(inquiry.probe.as_ref(), inquiry.timeout, &shared.tools).await;
+    shared.evidence.examine(&mut outcome, inquiry.probe.peer()).await;
     // The receiver is gone only when the daemon ends, and this task with it.
     let _ = shared.events.send(Event::Answered(key.clone(), outcome)).await;
 }

@@ -74,8 +74,10 @@ pub enum Notice {
     Fallback(ServiceKey, SocketAddr, Arc<Outcome>),
     /// Servers fail with evidence that we are the reason: they stay in for a while.
     Ill(Illness),
-    /// No removal is delayed any more.
+    /// No removal is delayed any more, since no server fails for it.
     Well,
+    /// The same, since it has been delayed for as long as it may be.
+    StillIll,
     /// No server of the service is up; whether a fallback serves now.
     AllDown(ServiceKey, Option<SocketAddr>),
     /// A server of the service is up again after none was.
@@ -136,6 +138,9 @@ impl fmt::Display for Notice {
                 SPARE.as_secs()
             ),
             Notice::Well => f.write_str("This director is well again: no removal is delayed"),
+            Notice::StillIll => f.write_str(
+                "This director is still unwell and waits no longer: servers that fail for it leave",
+            ),
             Notice::AllDown(key, Some(fallback)) => {
                 write!(f, "No real server of {key} is up: fallback {fallback} serves")
             }

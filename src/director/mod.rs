@@ -177,7 +177,11 @@ impl Director {
         let mut old = std::mem::take(&mut self.dismissed);
         old.append(&mut self.pools);
         self.unheard.clear();
+        let was_ill = !self.ill.is_empty();
         self.ill.retain(|key| plan.services.contains_key(key));
+        if was_ill && self.ill.is_empty() {
+            self.notices.push_back(Notice::Well);
+        }
         for (key, service) in plan.services {
             let pool = match old.remove(&key) {
                 Some(same) if *same.service() == service => same,
@@ -302,7 +306,10 @@ impl Director {
                     self.notices.push_back(Notice::Ill(illness));
                 }
             }
-            None if self.ill.remove(&key) && self.ill.is_empty() => self.notices.push_back(Notice::Well),
+            None if self.ill.remove(&key) && self.ill.is_empty() => {
+                let is_blind = self.pools.values().any(Pool::is_blind);
+                self.notices.push_back(if is_blind { Notice::StillIll } else { Notice::Well });
+            }
             None => {}
         }
     }

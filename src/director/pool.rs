@@ -282,6 +282,12 @@ impl Pool {
         (results().count(), results().filter(|outcome| outcome.illness.is_some()).count())
     }
 
+    /// Whether a server is down that failed last with evidence of our own illness.
+    pub fn is_blind(&self) -> bool {
+        let ill = |member: &Member| member.last.as_ref().is_some_and(|outcome| outcome.illness.is_some());
+        self.members.iter().any(|member| !member.health.is_up() && ill(member))
+    }
+
     /// The evidence of our own illness for which removals are delayed.
     pub fn illness(&self) -> Option<Illness> {
         self.members.iter().find_map(|member| member.spared).map(|(_, illness)| illness)

@@ -2,6 +2,7 @@
 //!
 //! After a failure, of whichever part, the next check is negotiate, until that succeeds.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -50,6 +51,10 @@ impl Probe for Combined {
             }
             answer
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.negotiate.peer()
     }
 
     fn identity(&self) -> String {

@@ -1,6 +1,6 @@
 //! `connect`: a TCP connection can be made; for a UDP service, as in ldirectord, a ping is answered.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::options::Options;
@@ -41,6 +41,10 @@ impl Probe for Connect {
             // Closed without data: the kernel ends the connection in order, with a FIN.
             dial::tcp(self.to).await.map(|_stream| "connected".to_owned())
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

@@ -4,7 +4,7 @@
 //! host without a server answers with ICMP "port unreachable". Not hearing that for a short while
 //! is good. (ldirectord makes a socket, sends nothing, and never fails.)
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,10 @@ impl Probe for Datagram {
                 Err(_) => Ok("not refused".to_owned()),
             }
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

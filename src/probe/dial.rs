@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Call;
 use super::lenient::Lenient;
 use super::tls::Manner;
-use crate::outcome::{Failure, Phase, Reason};
+use crate::outcome::{Failure, Illness, Phase, Reason};
 
 /// A connection, in the clear or not.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -87,7 +87,20 @@ pub fn fault(phase: Phase, whom: impl std::fmt::Display, error: &io::Error) -> F
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
     };
-    Failure::new(phase, reason(error), format!("{whom}: {what}"))
+    Failure::new(phase, reason(error), format!("{whom}: {what}")).blaming(illness(phase, error))
+}
+
+/// What an error says against this host: none but it can run out of these.
+fn illness(phase: Phase, error: &io::Error) -> Option<Illness> {
+    match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EMFILE | Errno::ENFILE => Some(Illness::Descriptors),
+        Errno::ENOBUFS | Errno::ENOMEM => Some(Illness::Buffers),
+        // What connect(2) and bind(2) say when no port is free: for TCP, for UDP, for UDP that is bound first.
+        Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::EADDRINUSE if phase == Phase::Connect => {
+            Some(Illness::Ports)
+        }
+        _ => None,
+    }
 }
 
 fn reason(error: &io::Error) -> Reason {
@@ -136,6 +149,30 @@ mod tests {
             let error = io::Error::from_raw_os_error(errno as i32);
             assert_eq!(fault(Phase::Connect, "10.0.0.1:80", &error).reason, reason, "{errno}");
         }
+    }
+
+    #[test]
+    fn what_this_host_ran_out_of_is_evidence_and_what_a_server_says_is_not() {
+        for (errno, phase, evidence) in [
+            (Errno::EMFILE, Phase::Connect, Some(Illness::Descriptors)),
+            (Errno::ENFILE, Phase::Run, Some(Illness::Descriptors)),
+            (Errno::EADDRNOTAVAIL, Phase::Connect, Some(Illness::Ports)),
+            (Errno::EADDRINUSE, Phase::Connect, Some(Illness::Ports)),
+            (Errno::EAGAIN, Phase::Connect, Some(Illness::Ports)),
+            (Errno::EAGAIN, Phase::Run, None),
+            (Errno::ENOBUFS, Phase::Send, Some(Illness::Buffers)),
+            (Errno::ENOMEM, Phase::Receive, Some(Illness::Buffers)),
+            (Errno::ECONNREFUSED, Phase::Connect, None),
+            (Errno::ECONNRESET, Phase::Receive, None),
+            // A router far away can say these two as well: the way is looked at.
+            (Errno::ENETUNREACH, Phase::Connect, None),
+            (Errno::EHOSTUNREACH, Phase::Connect, None),
+            (Errno::EPERM, Phase::Connect, None),
+        ] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            assert_eq!(fault(phase, "10.0.0.1:80", &error).illness, evidence, "{errno}");
+        }
+        assert_eq!(fault(Phase::Receive, "x", &io::ErrorKind::UnexpectedEof.into()).illness, None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! joins the two addresses of the control connection: what address the server names does not matter, so that
 //! no server can send a check elsewhere, and a stranger's connection is turned away.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -56,6 +56,10 @@ fn make(target: &Target, options: &mut Options) -> Result<Check, Fault> {
 impl Probe for Ftp {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         Box::pin(self.talk(call))
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

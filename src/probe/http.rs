@@ -102,6 +102,13 @@ impl Probe for Http {
         Box::pin(self.inquiry.ask(call))
     }
 
+    fn peer(&self) -> Option<IpAddr> {
+        match self.inquiry.url.host {
+            Host::Ip(ip) => Some(ip),
+            Host::Name(_) => None,
+        }
+    }
+
     fn identity(&self) -> String {
         let Inquiry { method, url, host, name, verify, receive, proxy: _ } = &self.inquiry;
         // Quoted by `Debug`, so that no two questions give the same text.

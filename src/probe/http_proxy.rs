@@ -4,7 +4,7 @@
 //! chain is checked. What is no URL is a path on the server itself. Names are the proxy's to look
 //! up, and redirects are followed through it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::header::HeaderValue;
@@ -68,6 +68,10 @@ fn url(proxy: SocketAddr, request: &[u8]) -> Option<Url> {
 impl Probe for HttpProxy {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         Box::pin(self.inquiry.ask(call))
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.proxy.ip())
     }
 
     fn identity(&self) -> String {

@@ -3,7 +3,7 @@
 //! ldirectord sends EXPUNGE too. That is left out: without an open mailbox it can only be refused,
 //! and a check must never be able to remove mail.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::dialogue::{Dialogue, shown};
@@ -38,6 +38,10 @@ pub(super) fn make(tls: Option<Manner>, target: &Target, options: &mut Options) 
 impl Probe for Imap {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         Box::pin(self.talk(call))
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

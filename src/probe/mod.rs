@@ -52,14 +52,14 @@ pub mod web;
 pub mod wire;
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::model::{Protocol, ServiceKey};
-use crate::outcome::{Failure, Outcome, Phase, Reason, one_line};
+use crate::outcome::{Failure, Illness, Outcome, Phase, Reason, one_line};
 use crate::span::Fault;
 use aside::Aside;
 use dial::Stopwatch;
@@ -84,6 +84,11 @@ pub trait Probe: Send + Sync + Debug {
 
     /// The command line of a check command, for the log of one that had to be ended.
     fn command(&self) -> Option<String> {
+        None
+    }
+
+    /// Whom it asks; none when it does not know, as a script's caller does not.
+    fn peer(&self) -> Option<IpAddr> {
         None
     }
 }
@@ -161,17 +166,42 @@ impl Call {
     }
 }
 
+/// In so many steps a deadline is waited for, so that it shows when this process was not let run meanwhile.
+const STEPS: u32 = 4;
+
 /// Asks once, within one deadline for all of it: `timeout` for each attempt that the probe makes.
 pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome {
     let watch = Stopwatch::start();
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
-    let result = match tokio::time::timeout(limit, probe.ask(&call)).await {
-        // What is kept of a good answer is bounded as a failure's detail is.
-        Ok(result) => result.map(|seen| one_line(&seen)),
-        Err(_) => Err(late(call.phase(), limit)),
-    };
-    Outcome::new(result, watch.read())
+    let (answer, behind) = within(limit, probe.ask(&call)).await;
+    // What is kept of a good answer is bounded as a failure's detail is.
+    let answer = answer.map(|result| result.map(|seen| one_line(&seen)));
+    let result = answer.unwrap_or_else(|| Err(late(call.phase(), limit)));
+    let mut outcome = Outcome::new(result, watch.read());
+    // A server may have waited for us in vain, and closed.
+    let spoiled = |failure: &Failure| matches!(failure.reason, Reason::Timeout | Reason::Closed);
+    if behind > timeout / 2 && outcome.result.as_ref().is_err_and(spoiled) {
+        outcome.illness = Some(Illness::Late);
+    }
+    outcome
+}
+
+/// The end of an exchange, if it comes within `limit`; and how late our timers were meanwhile, at the most.
+async fn within<T>(limit: Duration, exchange: impl Future<Output = T>) -> (Option<T>, Duration) {
+    let watch = Stopwatch::start();
+    let mut exchange = pin!(exchange);
+    let mut behind = Duration::ZERO;
+    for step in 1..=STEPS {
+        let due = limit.saturating_mul(step) / STEPS;
+        let left = due.saturating_sub(watch.read());
+        let answer = tokio::time::timeout(left, &mut exchange).await.ok();
+        behind = behind.max(watch.read().saturating_sub(due));
+        if answer.is_some() {
+            return (answer, behind);
+        }
+    }
+    (None, behind)
 }
 
 /// The failure of an asking that its deadline ended.

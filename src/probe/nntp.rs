@@ -2,7 +2,7 @@
 //!
 //! Only the first byte of the greeting counts, as in ldirectord, but the line must be a whole one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::dialogue::{Dialogue, shown};
@@ -27,6 +27,10 @@ fn make(target: &Target, _options: &mut Options) -> Result<Check, Fault> {
 impl Probe for Nntp {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         Box::pin(self.talk(call))
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

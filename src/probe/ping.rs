@@ -1,6 +1,6 @@
 //! `ping`: an ICMP or ICMPv6 echo request is answered.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::options::Options;
@@ -47,6 +47,10 @@ impl Probe for Ping {
             }
             pinger.echo(self.to, call).await
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

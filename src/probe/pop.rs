@@ -4,7 +4,7 @@
 //! and PASS are tried: many servers show a timestamp for accounts whose passwords they hold in a
 //! form that APOP can not use.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
@@ -41,6 +41,10 @@ pub(super) fn make(tls: Option<Manner>, target: &Target, options: &mut Options) 
 impl Probe for Pop {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         Box::pin(self.talk(call))
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

@@ -4,7 +4,7 @@
 //! leading `/` is dropped, since configurations get one put in front. Without a `receive`, a TCP server is
 //! up when it has taken the request; over UDP, where sending proves nothing, any answer will do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::dialogue::{Dialogue, Limits};
@@ -64,6 +64,10 @@ fn unfold(written: &[u8]) -> Vec<u8> {
 impl Probe for SimpleTcp {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         if self.is_udp { Box::pin(self.udp(call)) } else { Box::pin(self.tcp(call)) }
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

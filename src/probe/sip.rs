@@ -3,7 +3,7 @@
 //! Over the protocol of the service. The request has the form that ldirectord's has, in which Via says
 //! UDP over TCP as well. Provisional answers (1xx) are passed over: the final one counts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -44,6 +44,10 @@ fn make(target: &Target, options: &mut Options) -> Result<Check, Fault> {
 impl Probe for Sip {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         if self.is_udp { Box::pin(self.udp(call)) } else { Box::pin(self.tcp(call)) }
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

@@ -1,6 +1,6 @@
 //! `smtp`: a mail server greets, and answers EHLO, or else HELO (RFC 5321).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::dialogue::{Dialogue, shown};
@@ -31,6 +31,10 @@ pub(super) fn make(target: &Target, _options: &mut Options) -> Result<Check, Fau
 impl Probe for Smtp {
     fn ask<'a>(&'a self, call: &'a Call) -> Asking<'a> {
         Box::pin(self.talk(call))
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

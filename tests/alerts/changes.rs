@@ -14,7 +14,7 @@ use lvsentry::model::{
     Fallback, Forward, OnFailure, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Settings, Watch,
     Weight,
 };
-use lvsentry::outcome::{Failure, Phase, Reason};
+use lvsentry::outcome::{Failure, Illness, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
 use lvsentry::span::{Place, Source};
 use lvsentry::table::{Destination, Entry, Table};
@@ -22,7 +22,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::{SECOND, always, mail, server, service};
+use super::{SECOND, always, hooks, mail, server, service};
+use crate::support::hook::{Hook, status};
 use crate::support::log::Log;
 use crate::support::mail::{Fail, MailServer, Step, Taken};
 
@@ -35,6 +36,8 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 struct Ground {
     bad: BTreeSet<u8>,
+    /// Whose checks fail since we have no descriptors.
+    ill: BTreeSet<u8>,
     asked: BTreeMap<u8, Vec<Instant>>,
     next: Option<Config>,
 }
@@ -47,13 +50,17 @@ struct Scripted(u8, Shared);
 impl Probe for Scripted {
     fn ask<'a>(&'a self, _: &'a Call) -> Asking<'a> {
         Box::pin(async move {
-            let bad = {
+            let (bad, ill) = {
                 let mut ground = self.1.lock().unwrap();
                 ground.asked.entry(self.0).or_default().push(Instant::now());
-                ground.bad.contains(&self.0)
+                (ground.bad.contains(&self.0), ground.ill.contains(&self.0))
             };
             if self.0 == HANGS {
                 return std::future::pending().await;
+            }
+            if ill {
+                let failure = Failure::new(Phase::Connect, Reason::Local, "too many open files");
+                return Err(failure.blaming(Some(Illness::Descriptors)));
             }
             match bad {
                 true => Err(Failure::new(Phase::Connect, Reason::Refused, "connection refused")),
@@ -100,6 +107,11 @@ impl World {
 
     fn good(&self, n: u8) {
         self.ground.lock().unwrap().bad.remove(&n);
+    }
+
+    /// We can not ask these any more, and all others again.
+    fn ill(&self, servers: &[u8]) {
+        self.ground.lock().unwrap().ill = servers.iter().copied().collect();
     }
 
     async fn reload(&self, services: &[Service], extras: &Extras) {
@@ -432,4 +444,81 @@ async fn without_a_receiver_nothing_is_told_and_the_end_does_not_wait() {
     assert!(before.elapsed() < SECOND / 10);
     assert_eq!(log.count("emailalert"), 0);
     assert_eq!(log.count("Purged real server (stop): 10.0.0.1:80 (192.0.2.1:80)"), 1);
+}
+
+const UNWELL: &str = "running: This director is unwell: no file descriptors are left (raise LimitNOFILE); \
+    servers that fail for it stay in for up to 30 s";
+
+#[tokio::test(start_paused = true)]
+async fn illness_of_our_own_is_told_to_everybody_once() {
+    let (post, log) = (MailServer::start().await, Log::catch());
+    let services = [with_servers(1, &[1, 2]), with_servers(2, &[3, 4]), with_servers(3, &[5, 6])];
+    let world = World::new(&services, &mail("ops", post.at), &[], Table::default());
+    sleep(SECOND * 3).await;
+    post.take(6).await;
+    world.ill(&[1, 3, 5]);
+    sleep(SECOND * 10).await;
+    assert_eq!(told(&post.take(1).await), [UNWELL]);
+    world.ill(&[]);
+    sleep(SECOND * 2).await;
+    assert_eq!(told(&post.take(1).await), ["running: This director is well again: no removal is delayed"]);
+    // It comes and goes: the log says so, and nobody is flooded.
+    for _ in 0..10 {
+        world.ill(&[1]);
+        sleep(SECOND * 2).await;
+        world.ill(&[]);
+        sleep(SECOND * 2).await;
+    }
+    assert_eq!(log.count("ERROR This director is unwell"), 11, "{}", log.text());
+    // It stays: at its ceiling the server leaves, and both are told.
+    sleep(SECOND * 300).await;
+    world.ill(&[1]);
+    sleep(SECOND * 40).await;
+    assert_eq!(
+        told(&post.take(3).await),
+        [
+            UNWELL,
+            "running: This director is still unwell and waits no longer: servers that fail for it leave",
+            "running: Deleted real server: 10.0.0.1:80 (192.0.2.1:80)",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn illness_is_told_in_a_mail_for_each_sender_with_all_recipients_and_a_post_for_each_webhook() {
+    let (post, hook) = (MailServer::start().await, Hook::start(status("204 No Content")).await);
+    let url = format!("http://{}/lvs", hook.at);
+    let with_hook =
+        |to: &str| Extras { webhooks: hooks(std::slice::from_ref(&url)).webhooks, ..mail(to, post.at) };
+    let services = [with_servers(1, &[1, 2]), with_servers(2, &[3, 4]), with_servers(3, &[5, 6])];
+    let world = World::new(&services, &always(), &[], Table::default());
+    sleep(SECOND * 3).await;
+    let mut next = config(&services, &always(), &world.ground);
+    let lists = ["a@example.org", "b@example.org, a@example.org", "a@example.org"];
+    for (service, to) in services.iter().zip(lists) {
+        next.extras.insert(service.key, Arc::new(with_hook(to)));
+    }
+    world.ground.lock().unwrap().next = Some(next);
+    world.events.send(Event::Reload).await.unwrap();
+    sleep(SECOND * 3).await;
+    world.ill(&[1, 3]);
+    sleep(SECOND * 3).await;
+    let mails = post.take(1).await;
+    assert_eq!(told(&mails), [UNWELL]);
+    assert_eq!(mails[0].to, ["a@example.org", "b@example.org"]);
+    // Time stands still for the post, but not for the machine.
+    for _ in 0..2000 {
+        if !hook.posts().is_empty() {
+            break;
+        }
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
+    }
+    let facts: Vec<serde_json::Value> =
+        hook.posts().iter().map(|post| serde_json::from_str(&post.body).unwrap()).collect();
+    assert_eq!(facts.len(), 1);
+    assert_eq!(facts[0]["event"], "director-unwell");
+    assert_eq!(
+        (&facts[0]["service"], &facts[0]["server"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
 }

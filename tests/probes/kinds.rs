@@ -169,3 +169,20 @@ fn equal_questions_have_equal_identities() {
         assert_eq!(probe(kind, &one, options).identity(), probe(kind, &one, options).identity());
     }
 }
+
+#[test]
+fn every_kind_that_talks_to_a_server_says_to_which() {
+    let at = target("127.0.0.9:80".parse().unwrap());
+    let scripts = ["external", "external-perl", "oracle", "on", "off"];
+    for kind in KINDS {
+        for at in [at, udp_target(at.check)] {
+            // Some are for one protocol only.
+            let account = [("login", "lvs"), ("secret", "a secret")];
+            let options = if kind.name == "radius" { &account[..] } else { &[] };
+            let Ok(Check::Ask(probe)) = make(kind.name, &at, options) else { continue };
+            let peer = probe.peer();
+            assert_eq!(peer.is_none(), scripts.contains(&kind.name), "{}", kind.name);
+            assert!(peer.is_none_or(|peer| peer == at.check.ip()), "{}", kind.name);
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod http_proxy;
 mod https;
 mod imap;
 mod kinds;
+mod late;
 mod ldap;
 mod mysql;
 mod nntp;

@@ -237,3 +237,28 @@ fn what_is_taken_out_on_purpose_is_drained_where_nothing_is_said() {
     let text = "services: [{ listen: \"192.0.2.1:80\", forward: masq, check: connect, servers: [10.0.0.1] }]";
     assert_eq!(services(text)[0].policy.removal, Removal::Drain(Duration::from_secs(300)));
 }
+
+#[test]
+fn what_defaults_say_of_failed_servers_is_not_for_udp() {
+    let text = r#"
+defaults: { check: connect, forward: masq, on_failure: quiesce }
+services:
+  - { listen: ["192.0.2.1:53/udp", "192.0.2.1:53/tcp"], servers: ["10.0.0.1:53"] }
+  - { listen: ["192.0.2.2:53/udp"], servers: ["10.0.0.1:53"], on_failure: quiesce }
+"#;
+    let services = services(text);
+    let on_failure = |id: &str| {
+        services.iter().find(|service| service.key.id() == id).map(|service| service.policy.on_failure)
+    };
+    assert_eq!(on_failure("udp:192.0.2.1:53"), Some(OnFailure::Remove));
+    assert_eq!(on_failure("tcp:192.0.2.1:53"), Some(OnFailure::Quiesce));
+    assert_eq!(on_failure("udp:192.0.2.2:53"), Some(OnFailure::Quiesce), "it says so itself");
+}
+
+#[test]
+fn kernel_parameters_are_kept_as_the_kernel_takes_them() {
+    let text = "lvs: { sysctl: { expire_nodest_conn: 1, sync_threshold: \"3 50\" } }\nservices: []\n";
+    let sysctls = accept(text).sysctls;
+    assert_eq!(sysctls, [("expire_nodest_conn", "1".into()), ("sync_threshold", "3 50".into())].into());
+    assert!(accept("lvs: {}\nservices: []\n").sysctls.is_empty());
+}

@@ -55,6 +55,7 @@ pub fn resolve(source: &Source, raw: &Raw, names: &dyn Names, faults: &mut Fault
         role: Said::default(Role::Active),
         on_demote: Said::default(OnDemote::Leave),
         hooks: RoleHooksDraft::default(),
+        sysctls: Vec::new(),
         services,
     }
 }

@@ -11,7 +11,7 @@
 
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -80,6 +80,10 @@ impl Probe for Dns {
             };
             self.judge(answer, call).await
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

@@ -8,7 +8,7 @@ mod ber;
 mod wire;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -94,6 +94,10 @@ impl Probe for Ldap {
             let _ = talk.say(&wire::unbind(UNBIND)).await;
             Ok(format!("found {:?}", String::from_utf8_lossy(&dn)))
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {

@@ -6,6 +6,7 @@
 pub mod packet;
 pub mod proof;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -54,6 +55,10 @@ impl Probe for Mysql {
             };
             first.map_err(|refusal| refusal.failure)
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.account.to.ip())
     }
 
     fn identity(&self) -> String {

@@ -6,6 +6,7 @@
 pub mod message;
 pub mod scram;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -53,6 +54,10 @@ impl Probe for Pgsql {
             };
             first.map_err(|refusal| refusal.failure)
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.account.to.ip())
     }
 
     fn identity(&self) -> String {

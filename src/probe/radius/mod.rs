@@ -6,7 +6,7 @@
 
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -72,6 +72,10 @@ impl Probe for Radius {
                 Answer::Challenge => Err(bad("Access-Challenge: the server wants more than a password")),
             }
         })
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.to.ip())
     }
 
     fn identity(&self) -> String {
