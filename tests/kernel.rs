@@ -6,4 +6,5 @@ mod director; // the daemon: adoption, drift, reload, quiescence, what ipvsadm s
 mod ldirectord; // called by ldirectord's name: its daemon, Debian's own files around it
 mod netlink; // the table: what is written reads back, every error has its meaning
 mod oracle; // the same tables as ldirectord, for every configuration that it has judged
-mod setups; // the classic set-ups with real traffic: NAT, direct routing, tunnel, mixed
+mod setups;
+mod standby; // a pair of directors, and an address that moves from one to the other // the classic set-ups with real traffic: NAT, direct routing, tunnel, mixed

@@ -423,9 +423,8 @@ async fn a_promotion_that_the_kernel_refuses_is_carried_out_as_soon_as_it_does_n
     lock(&world.state).refuse_reads = true;
     world.promote().await;
     sleep(SECOND * 3).await;
-    let mut state = lock(&world.state);
-    (state.refuse_reads, state.refuse) = (false, true);
-    drop(state);
+    lock(&world.state).refuse = true;
+    lock(&world.state).refuse_reads = false;
     sleep(SECOND * 3).await;
     assert_eq!(world.stands(), [""; 0]);
     lock(&world.state).refuse = false;
