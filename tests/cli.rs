@@ -209,9 +209,9 @@ fn set_mode(path: &Path, mode: u32) {
 struct Running(Child);
 
 impl Running {
-    fn start(path: &Path, flag: &str) -> Running {
+    fn start(path: &Path, flags: &str) -> Running {
         let mut command = lvsentry();
-        command.args(["run", flag, "-c"]).arg(path);
+        command.arg("run").args(flags.split(' ')).arg("-c").arg(path);
         Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
@@ -260,6 +260,26 @@ fn a_dry_run_says_what_it_would_do_and_every_end_by_a_signal_is_status_0() {
         assert_eq!(lines.next().unwrap().unwrap(), "would remove service 192.0.2.10:80");
         assert!(running.0.wait().unwrap().success());
     }
+}
+
+#[test]
+fn a_flag_makes_it_stand_by_whatever_the_file_says_now_and_after_a_reload() {
+    let folder = Folder::new("standby");
+    let text = "role: active\nservices: [{ listen: '192.0.2.10:80', forward: masq, \
+        check: { connect: {}, interval: 1s }, servers: ['127.0.0.9:1'], fallback: ['127.0.0.1:80'] }]\n";
+    let path = folder.file("x.yaml", text);
+    let mut running = Running::start(&path, "--standby --dry-run");
+    let mut lines = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = |what: &str| lines.by_ref().find(|line| line.contains(what)).expect(what);
+    said("This director is standby and leaves the kernel alone: as configured, or by --standby");
+    said("is down: connect-refused: ");
+    running.signal(Signal::SIGHUP);
+    said("configuration in force: 1 services");
+    running.signal(Signal::SIGTERM);
+    said("terminated on signal: TERM");
+    let output = running.0.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(!stdout(&output).contains("would "), "{}", stdout(&output));
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod illness; // evidence on our own side delays removals, and nothing else does
 mod ldirectord; // called by ldirectord's name: its daemon, Debian's own files around it
 mod netlink; // the table: what is written reads back, every error has its meaning
 mod oracle; // the same tables as ldirectord, for every configuration that it has judged
-mod setups; // the classic set-ups with real traffic: NAT, direct routing, tunnel, mixed
+mod setups;
+mod standby; // a pair of directors, and an address that moves from one to the other // the classic set-ups with real traffic: NAT, direct routing, tunnel, mixed

@@ -55,6 +55,8 @@ struct State {
     /// What was asked of the kernel in one go, as far as it did it, and when.
     batches: Vec<(Instant, Vec<String>)>,
     refuse: bool,
+    /// Who is told, while the next change is made, that we are to stand by.
+    demote: Option<mpsc::Sender<Event>>,
     refuse_reads: bool,
     /// What the next load reads.
     text: String,
@@ -102,6 +104,9 @@ impl Kernel for TestKernel {
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
         let mut state = lock(&self.0);
+        if let Some(events) = state.demote.take() {
+            events.blocking_send(Event::Demote("a change is under way".into())).unwrap();
+        }
         if state.refuse {
             return ops.iter().map(|_| Err(OpError::Other(12))).collect();
         }
@@ -423,9 +428,8 @@ async fn a_promotion_that_the_kernel_refuses_is_carried_out_as_soon_as_it_does_n
     lock(&world.state).refuse_reads = true;
     world.promote().await;
     sleep(SECOND * 3).await;
-    let mut state = lock(&world.state);
-    (state.refuse_reads, state.refuse) = (false, true);
-    drop(state);
+    lock(&world.state).refuse = true;
+    lock(&world.state).refuse_reads = false;
     sleep(SECOND * 3).await;
     assert_eq!(world.stands(), [""; 0]);
     lock(&world.state).refuse = false;
@@ -448,6 +452,26 @@ async fn a_demotion_while_the_kernel_refuses_gives_up_what_was_still_to_be_done(
     world.send(Event::Stop("TERM")).await;
     world.daemon.await.unwrap();
     assert!(asked.elapsed() < SECOND, "nothing is waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_demotion_while_a_change_is_made_is_the_last_that_is_done() {
+    for refuse in [true, false] {
+        let world = World::with(&standing_by(TWO), |state| state.refuse = refuse);
+        sleep(SECOND).await;
+        lock(&world.state).demote = Some(world.events.clone());
+        world.promote().await;
+        let reads = world.reads();
+        world.batches();
+        lock(&world.state).refuse = false;
+        (1..=4).for_each(|n| world.answer(n, Answer::Bad));
+        sleep(SECOND * 60).await;
+        assert_eq!((world.reads(), world.batches()), (reads, NONE.to_vec()));
+        let asked = Instant::now();
+        world.send(Event::Stop("TERM")).await;
+        world.daemon.await.unwrap();
+        assert!(asked.elapsed() < SECOND, "nothing is waited for");
+    }
 }
 
 #[tokio::test(start_paused = true)]

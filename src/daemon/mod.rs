@@ -156,7 +156,7 @@ impl Daemon {
         let started = Instant::now();
         let duty = Duty::new(&config.role, &sender);
         // Who stands by meets the table when its turn comes.
-        let adopted = if duty.is_active() { stands } else { Table::default() };
+        let adopted = if duty.active { stands } else { Table::default() };
         let mut director = Director::new(config.plan.clone(), &adopted, Moment::default());
         let mut maintenance = Maintenance::new(sender.clone());
         if let Some(directory) = &config.maintenance {
@@ -315,7 +315,7 @@ impl Daemon {
     fn tell_applied(&mut self, applied: &Applied) {
         match &applied.result {
             Ok(()) => {
-                let ends = self.stopping.is_some() || !self.duty.is_active();
+                let ends = self.stopping.is_some() || !self.duty.active;
                 for told in telling::told(&applied.op, &self.director, ends) {
                     journal::told(&told);
                     self.alerting.told(&told);
@@ -330,7 +330,7 @@ impl Daemon {
             return;
         }
         let changed = self.director.poll_changed();
-        if self.duty.is_active() {
+        if self.duty.active {
             self.want(changed);
         }
     }
@@ -467,7 +467,7 @@ impl Daemon {
         self.alerting.stopping();
         self.further.stop(leave);
         // What a standby is still to remove, it removes.
-        let pools = self.director.pools().filter(|_| self.duty.is_active());
+        let pools = self.director.pools().filter(|_| self.duty.active);
         for pool in pools {
             let service = pool.service();
             if service.policy.clean_stop && !leave {

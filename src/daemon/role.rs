@@ -39,9 +39,9 @@ const WORDS: usize = 256;
 
 /// The role that this director has.
 pub(super) struct Duty {
-    active: bool,
+    pub(super) active: bool,
     /// Why.
-    why: String,
+    pub(super) why: String,
     /// What decides about it.
     role: Role,
     /// Whether its hook is still to be run.
@@ -61,10 +61,6 @@ impl Duty {
         }
         let watch = watcher(role, seen, events);
         Duty { active, why, role: role.clone(), untold: true, _watch: watch }
-    }
-
-    pub(super) fn is_active(&self) -> bool {
-        self.active
     }
 
     fn turn(&mut self, active: bool, why: String) {

@@ -133,7 +133,7 @@ impl Stage {
         let mut config = loaded.config;
         with_extras(&mut config, extras);
         let director = Director::new(config.plan.clone(), &Table::default(), Moment::default());
-        Stage { config, director, hooks: Hooks::default(), now: Moment::default() }
+        Stage { config, director, hooks: Hooks::new("test.cf".into()), now: Moment::default() }
     }
 
     fn key(&self) -> ServiceKey {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lvsentry::config::role::{RoleHooks, ServiceHooks};
 use lvsentry::config::{Config, Extras};
 use lvsentry::daemon::Event;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::world::{Folder, Log, World, lines, until, with_extras};
 
@@ -110,7 +112,7 @@ async fn who_wants_to_hear_of_falls_alone_hears_of_each() {
 /// A script that says when it begins and ends, and does not end before `GO` is there.
 fn slow(folder: &Folder) -> String {
     let text = "#!/bin/sh\necho begin $LVSENTRY_EVENT $LVSENTRY_SERVER >>\"$0.told\"\n\
-        while [ ! -e \"$0.go\" ]; do sleep 0.01; done\necho end >>\"$0.told\"\n";
+        while [ -e \"$0\" ] && [ ! -e \"$0.go\" ]; do sleep 0.01; done\necho end >>\"$0.told\"\n";
     folder.script("slow", text).display().to_string()
 }
 
@@ -151,6 +153,28 @@ async fn services_do_not_wait_for_each_other() {
     until("one of each is running", || lines(&told).len() == 2).await;
     assert!(lines(&told).iter().all(|line| line.starts_with("begin up")), "{:?}", lines(&told));
     std::fs::write(folder.path("slow.go"), "").unwrap();
+}
+
+#[tokio::test]
+async fn a_start_with_many_services_does_not_run_the_commands_of_all_at_once() {
+    let folder = Folder::new();
+    let text = "#!/bin/sh\necho begin >>\"$0.told\"\n[ -e \"$0.go\" ] || read x <\"$0.wait\"\n";
+    let script = folder.script("many", text);
+    mkfifo(&folder.path("many.wait"), Mode::S_IRWXU).unwrap();
+    let told = folder.path("many.told");
+    let one = |n: usize| format!("virtual=192.0.2.{n}:80\n\treal=10.0.0.1:80 masq 1\n\tchecktype=connect\n");
+    let many: String = (1..=40).map(one).collect();
+    let extras = only_servers(&script.display().to_string());
+    let world = World::new(&many, move |config| with_extras(config, extras.clone()));
+    until("as many run as may", || lines(&told).len() == 32).await;
+    world.rounds("10.0.0.1:80", 10).await;
+    assert_eq!(lines(&told).len(), 32);
+    std::fs::write(folder.path("many.go"), "").unwrap();
+    // Who waits there goes on.
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(folder.path("many.wait")).unwrap();
+    use std::io::Write;
+    (&open).write_all("x\n".repeat(64).as_bytes()).unwrap();
+    until("all have run", || lines(&told).len() == 40).await;
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use super::net::Ns;
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
-    /// The name of its configuration.
-    name: &'static str,
+    /// Its configuration, by its name in the folder.
+    file: &'static str,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -33,29 +33,30 @@ impl Daemon {
 
     /// The same with a configuration in YAML.
     pub fn start_yaml(ns: &Ns, configuration: &[u8]) -> Daemon {
-        Daemon::launch(ns, "lvsentry.yaml", configuration, &[])
+        Daemon::start_as(ns, "lvsentry.yaml", configuration, &[])
     }
 
     /// The same with more flags of `run`.
     pub fn start_with(ns: &Ns, configuration: &[u8], flags: &[&str]) -> Daemon {
-        Daemon::launch(ns, "ldirectord.cf", configuration, flags)
+        Daemon::start_as(ns, "ldirectord.cf", configuration, flags)
     }
 
-    fn launch(ns: &Ns, name: &'static str, configuration: &[u8], flags: &[&str]) -> Daemon {
+    /// The same with a configuration of that name, which says in what language it is.
+    pub fn start_as(ns: &Ns, file: &'static str, configuration: &[u8], flags: &[&str]) -> Daemon {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("lvsentry-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the daemon");
-        fs::write(folder.join(name), configuration).expect("its configuration");
+        fs::write(folder.join(file), configuration).expect("its configuration");
         let child = ns.enter(|| {
             private_folders();
-            spawn(&folder, name, flags)
+            spawn(&folder, file, flags)
         });
-        Daemon { child, folder, name }
+        Daemon { child, folder, file }
     }
 
     /// Replaces the configuration's text.
     pub fn write(&self, configuration: &[u8]) {
-        fs::write(self.folder.join(self.name), configuration).expect("its configuration");
+        fs::write(self.folder.join(self.file), configuration).expect("its configuration");
     }
 
     /// Tells it to read its configuration again.
@@ -140,12 +141,12 @@ fn private_folders() {
     }
 }
 
-fn spawn(folder: &Path, name: &str, flags: &[&str]) -> Child {
+fn spawn(folder: &Path, file: &str, flags: &[&str]) -> Child {
     let log = File::create(folder.join("log")).expect("a log");
     let again = log.try_clone().expect("a log");
     Command::new(binary())
         .args(["run", "-c"])
-        .arg(folder.join(name))
+        .arg(folder.join(file))
         .args(flags)
         .stdin(Stdio::null())
         .stdout(log)

@@ -102,6 +102,23 @@ fn what_a_check_does_unsaid_is_shown_too_for_every_kind() {
 }
 
 #[test]
+fn the_role_and_hooks_are_shown_with_their_origins() {
+    let (status, table, _) = run(&["config", "show", &sample("pair.yaml")]);
+    assert_eq!(status, 0);
+    let has = |words: &str| {
+        let words: Vec<_> = words.split(' ').collect();
+        table.lines().any(|line| line.split_whitespace().collect::<Vec<_>>() == words)
+    };
+    assert!(has("role address 192.0.2.10 pair.yaml:5"), "{table}");
+    assert!(has("on_demote leave pair.yaml:8"), "{table}");
+    assert!(has("hooks.demote logger -t lvsentry \"standby, $LVSENTRY_REASON\" pair.yaml:12"), "{table}");
+    let fallback = "logger -t lvsentry \"fallback of $LVSENTRY_NAME, $LVSENTRY_STATE\"";
+    assert!(has(&format!("hooks.fallback {fallback} pair.yaml:29")), "{table}");
+    let (_, table, _) = run(&["config", "show", &sample("mail.yaml")]);
+    assert!(table.lines().any(|line| line.split_whitespace().eq(["role", "active", "default"])), "{table}");
+}
+
+#[test]
 fn the_same_is_there_as_json_from_yaml_too() {
     let (status, text, _) = run(&["config", "show", "--json", &sample("mail.yaml")]);
     assert_eq!(status, 0);

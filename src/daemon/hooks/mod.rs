@@ -5,7 +5,7 @@
 //! Every service has a queue of its own, and so have the role and the callback. What is in it is run one
 //! after the other, so that nothing overtakes. It holds what is so now: of several commands about one
 //! server, one fallback that wait only the newest counts, and what was told already is not told again.
-//! Nobody waits for a command, and each has a minute: then its process group is told to end, and a second
+//! Of all services together a bounded number is run at once. Nobody waits for a command, and each has a minute: then its process group is told to end, and a second
 //! later it must.
 
 mod command;
@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
@@ -24,22 +25,33 @@ use crate::config::Config;
 use crate::director::Director;
 use crate::model::ServiceKey;
 
+/// How many commands of services are run at once: at a start or a promotion each may have one.
+const SLOTS: usize = 32;
+
 /// All queues.
-#[derive(Default)]
 pub struct Hooks {
     /// What this daemon is called: LVSENTRY_INSTANCE.
     instance: String,
     services: BTreeMap<ServiceKey, Queue>,
     /// Queues that are not there any more, and may still run something.
     ended: BTreeMap<ServiceKey, JoinHandle<()>>,
-    role: Option<Queue>,
-    callback: Option<Queue>,
+    slots: Arc<Semaphore>,
+    role: Queue,
+    callback: Queue,
 }
 
 impl Hooks {
-    /// No commands yet; in their environment this daemon has that name.
+    /// No commands yet; in their environment this daemon has that name. Must be called within a runtime.
     pub fn new(instance: String) -> Hooks {
-        Hooks { instance, ..Hooks::default() }
+        let own = || Queue::new(None, Arc::new(Semaphore::new(1)));
+        Hooks {
+            instance,
+            services: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            slots: Arc::new(Semaphore::new(SLOTS)),
+            role: own(),
+            callback: own(),
+        }
     }
 
     /// Something about a service may have changed: runs its commands if they were not told yet what is so
@@ -53,7 +65,8 @@ impl Hooks {
             }
             return;
         };
-        let queue = self.services.entry(key).or_insert_with(|| Queue::new(self.ended.remove(&key)));
+        let new = || Queue::new(self.ended.remove(&key), self.slots.clone());
+        let queue = self.services.entry(key).or_insert_with(new);
         let about = service::About { instance: &self.instance, extras, pool };
         let news = about.news(&queue.newest.borrow());
         queue.put(&about.known(), news);
@@ -74,8 +87,7 @@ impl Hooks {
             ("LVSENTRY_REASON", why),
         ]);
         let job = Job { run: Run::hook(line.as_ref()), news: event.into(), environment };
-        let role = self.role.get_or_insert_with(|| Queue::new(None));
-        role.put(&BTreeSet::from([Subject::Role]), vec![(Subject::Role, job)]);
+        self.role.put(&BTreeSet::from([Subject::Role]), vec![(Subject::Role, job)]);
     }
 
     /// This director stands by: what waits about services is not run, and what is so once it is active
@@ -92,7 +104,7 @@ impl Hooks {
         let run = Run::Program { program: program.to_owned(), argument: file.to_owned() };
         let job = Job { run, news: String::new(), environment: Vec::new() };
         // The same as before is news: the file has changed once more.
-        self.callback.get_or_insert_with(|| Queue::new(None)).again(job);
+        self.callback.again(job);
     }
 
     /// Keeps in mind what a queue may still run, so that the next one of that service waits for it.
@@ -175,10 +187,10 @@ struct Queue {
 }
 
 impl Queue {
-    /// An empty one, that runs nothing before that task has ended.
-    fn new(before: Option<JoinHandle<()>>) -> Queue {
+    /// An empty one, that runs nothing before that task has ended, nor without a slot.
+    fn new(before: Option<JoinHandle<()>>, slots: Arc<Semaphore>) -> Queue {
         let (newest, jobs) = watch::channel(Newest::new());
-        Queue { newest, count: 0, task: tokio::spawn(work(before, jobs)) }
+        Queue { newest, count: 0, task: tokio::spawn(work(before, jobs, slots)) }
     }
 
     /// Takes in what is so now; about other subjects than these nothing is known any more.
@@ -208,7 +220,7 @@ impl Queue {
     }
 }
 
-async fn work(before: Option<JoinHandle<()>>, mut newest: watch::Receiver<Newest>) {
+async fn work(before: Option<JoinHandle<()>>, mut newest: watch::Receiver<Newest>, slots: Arc<Semaphore>) {
     if let Some(before) = before {
         // It fails only when that task panicked: then it runs nothing any more.
         let _ = before.await;
@@ -217,14 +229,18 @@ async fn work(before: Option<JoinHandle<()>>, mut newest: watch::Receiver<Newest
     let mut seen: BTreeMap<Subject, (u64, Option<Job>)> = BTreeMap::new();
     let mut skipped = None;
     loop {
-        let waiting = oldest(&newest.borrow_and_update(), &mut seen);
-        let Some((subject, number, job)) = waiting else {
+        if oldest(&newest.borrow_and_update(), &mut seen).is_none() {
             // What was put in last is seen though the sender is gone.
             if newest.changed().await.is_err() {
                 return;
             }
             continue;
-        };
+        }
+        // It fails only when nobody may have a slot any more, and that is never said.
+        let _slot = slots.acquire().await;
+        // Other words may have come since.
+        let waiting = oldest(&newest.borrow_and_update(), &mut seen);
+        let Some((subject, number, job)) = waiting else { continue };
         let done = seen.get(&subject).and_then(|(_, done)| done.clone());
         // There and back while another was running: all is told already.
         let is_told = subject != Subject::File && done.as_ref().is_some_and(|done| done.is_like(&job));
