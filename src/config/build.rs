@@ -283,8 +283,8 @@ fn extras(draft: &ServiceDraft, servers: &[Server]) -> Extras {
     let alerts = mail.is_some() || !alert.webhooks.is_empty();
     let again = Duration::from_secs(alert.again.value.into());
     Extras {
-        // These are for alerts alone.
-        name: draft.name.as_ref().map(text).filter(|_| alerts),
+        name: draft.name.as_ref().map(text),
+        // For alerts alone.
         comment: draft.comment.as_ref().map(text).filter(|_| alerts),
         mail,
         webhooks: alert.webhooks.iter().map(|said| said.value.clone()).collect(),

@@ -105,7 +105,7 @@ impl Director {
     pub fn fitness(&self) -> u8 {
         let (all, ill) = self.pools.values().map(Pool::sight).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         // A share of 100 fits.
-        if all == 0 { 100 } else { ((all - ill) * 100 / all) as u8 }
+        ((all - ill) * 100).checked_div(all).map_or(100, |share| share as u8)
     }
 
     /// What makes us unwell, while removals are delayed for it.

@@ -23,6 +23,8 @@ use super::{Called, FAILED, Found, Missing, complain, load};
 use crate::config::LogTarget;
 use crate::daemon::logging::Target;
 use crate::daemon::start::{self, Launch, StartError};
+use crate::daemon::state;
+use crate::http::socket;
 use crate::ipvs::Netlink;
 
 /// Holds the number of the process that starts the daemon.
@@ -103,7 +105,9 @@ impl Called {
         let further = Some(self.program.clone());
         let result = Netlink::open().map_err(StartError::Kernel).and_then(|kernel| {
             let kernel = Box::new(kernel);
-            start::serve(Launch { path, load, loaded, kernel, log, further }, ready)
+            let instance = self.instance.to_string_lossy();
+            let (socket, state) = (Some(socket::path(&instance)), Some(state::path(&instance)));
+            start::serve(Launch { path, load, loaded, kernel, log, further, socket, state }, ready)
         });
         drop(held);
         match result {
