@@ -326,8 +326,7 @@ impl Running {
     fn kill(mut self) -> Folder {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let folder = std::mem::replace(&mut self.folder, Folder(PathBuf::from("/nonexistent")));
-        folder
+        std::mem::replace(&mut self.folder, Folder(PathBuf::from("/nonexistent")))
     }
 }
 

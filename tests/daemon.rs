@@ -814,3 +814,25 @@ async fn a_state_file_that_can_not_be_used_is_put_aside_and_ends_nobody() {
         world.daemon.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_leaves_the_old_file_whole_and_the_next_try_succeeds() {
+    let memory = Remembered::new("enospc");
+    let file = memory.file();
+    let remembered = |world: World| async move {
+        sleep(SECOND * 2).await;
+        world.daemon.abort();
+    };
+    remembered(World::made(vec![service(1, &[1])], |_| {}, |daemon| daemon.with_state(file.clone())).await)
+        .await;
+    let before = memory.text();
+    // What is written next ends on a device that is always full.
+    std::os::unix::fs::symlink("/dev/full", memory.0.join("test.json.new")).unwrap();
+    let services = vec![service(1, &[1]), service(2, &[1])];
+    let world = World::made(services, |_| {}, |daemon| daemon.with_state(file.clone())).await;
+    sleep(SECOND * 2).await;
+    assert_eq!(memory.text(), before);
+    assert_eq!(world.stands(2).unwrap(), [(at(1), 1)], "it is made all the same");
+    sleep(SECOND * 31).await;
+    assert!(memory.text().contains("tcp:192.0.2.2:80"), "{}", memory.text());
+}
