@@ -11,10 +11,12 @@
 
 pub mod alert;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod convert;
 pub mod daemon;
 pub mod director;
+pub mod http;
 pub mod ipvs;
 pub mod ldirectord;
 pub mod model;

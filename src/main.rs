@@ -5,9 +5,11 @@ use std::io::{self, IsTerminal, Write, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use lvsentry::cli::{Cli, Command, ConfigCommand, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
+use lvsentry::cli::{Cli, Command, ConfigCommand, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, Instance};
+use lvsentry::client;
 use lvsentry::config::{self, SystemNames, diagnostic::Faults, show};
 use lvsentry::convert;
 use lvsentry::daemon::queue::say;
@@ -20,13 +22,25 @@ fn main() -> ExitCode {
     if let Some(name) = arguments.next().filter(|name| ldirectord::is_called(name)) {
         return ExitCode::from(ldirectord::main(&name, arguments));
     }
-    let result = match Cli::parse().command {
-        Command::Run(flags) => start::run(&flags).map(|()| EXIT_OK),
+    let Cli { command, instance } = Cli::parse();
+    let result = match command {
+        Command::Run(flags) => start::run(&flags, &instance).map(|()| EXIT_OK),
         Command::Check { file, strict } => check(file.as_deref(), strict),
         Command::Convert { file, output } => convert_file(&file, output.as_deref()),
         Command::Config(ConfigCommand::Show { file, json }) => show(file.as_deref(), json),
+        other => return ask(other, &instance),
     };
     ExitCode::from(result.unwrap_or_else(|why| {
+        say(&why);
+        why.status()
+    }))
+}
+
+/// Asks a running daemon.
+fn ask(command: Command, instance: &Instance) -> ExitCode {
+    #[allow(clippy::disallowed_methods)] // people's clock, for "ten minutes ago"
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ExitCode::from(client::run(command, instance, now).unwrap_or_else(|why| {
         say(&why);
         why.status()
     }))

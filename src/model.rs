@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,25 @@ impl ServiceKey {
             ServiceKey::Address(protocol, at) => format!("{protocol}:{at}"),
             ServiceKey::Mark(Family::V4, mark) => format!("fwm:{mark}"),
             ServiceKey::Mark(Family::V6, mark) => format!("fwm6:{mark}"),
+        }
+    }
+}
+
+impl FromStr for ServiceKey {
+    type Err = ();
+
+    /// Reads what [`ServiceKey::id`] writes.
+    fn from_str(text: &str) -> Result<ServiceKey, ()> {
+        let (kind, rest) = text.split_once(':').ok_or(())?;
+        let address = |protocol| rest.parse().map(|at| ServiceKey::Address(protocol, at)).map_err(drop);
+        let mark = |family| rest.parse().map(|mark| ServiceKey::Mark(family, mark)).map_err(drop);
+        match kind {
+            "tcp" => address(Protocol::Tcp),
+            "udp" => address(Protocol::Udp),
+            "sctp" => address(Protocol::Sctp),
+            "fwm" => mark(Family::V4),
+            "fwm6" => mark(Family::V6),
+            _ => Err(()),
         }
     }
 }
@@ -378,5 +398,26 @@ impl Moment {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}s", self.0.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_services_id_is_read_as_it_is_written() {
+        let v6 = "[2001:db8::10]:80".parse().unwrap();
+        for key in [
+            ServiceKey::Address(Protocol::Tcp, ([192, 0, 2, 10], 80).into()),
+            ServiceKey::Address(Protocol::Udp, v6),
+            ServiceKey::Mark(Family::V4, 7),
+            ServiceKey::Mark(Family::V6, u32::MAX),
+        ] {
+            assert_eq!(key.id().parse(), Ok(key));
+        }
+        for wrong in ["", "tcp", "tcp:", "tcp:192.0.2.10", "fwm:-1", "fwm:4294967296", "icmp:192.0.2.1:1"] {
+            assert_eq!(wrong.parse::<ServiceKey>(), Err(()), "{wrong}");
+        }
     }
 }

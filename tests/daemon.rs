@@ -10,6 +10,8 @@ use lvsentry::config::diagnostic::{Faults, Report};
 use lvsentry::config::{Config, Inquiry, Loaded, LogTarget};
 use lvsentry::daemon::reload::watch;
 use lvsentry::daemon::{Daemon, Event, Setup};
+use lvsentry::director::order::Deed;
+use lvsentry::http::ask::{Ask, Named, Obeyed, Wish};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Memory, Scope};
 use lvsentry::model::{
@@ -19,8 +21,9 @@ use lvsentry::model::{
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
 use lvsentry::span::{Fault, Place, Source};
+use lvsentry::table::flow::Flows;
 use lvsentry::table::{Destination, Entry, Op, Table};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -50,7 +53,12 @@ struct State {
     refuse_ops: usize,
     refuse_reads: usize,
     reads: Vec<Scope>,
+    /// When connections were counted.
+    looks: Vec<Instant>,
     loads: Vec<Loadable>,
+    /// Where it is to be remembered that a service is ours, and whether it was when each was made.
+    file: Option<PathBuf>,
+    remembered: Vec<bool>,
 }
 
 /// What the next load of the configuration gives.
@@ -120,6 +128,16 @@ impl Kernel for TestKernel {
         state.kernel.read(scope)
     }
 
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        let mut state = lock(&self.0);
+        state.looks.push(Instant::now());
+        if state.refuse_reads > 0 {
+            state.refuse_reads -= 1;
+            return Err(ReadError::Timeout);
+        }
+        state.kernel.flows(keys)
+    }
+
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
         let mut state = lock(&self.0);
         let mut results = Vec::new();
@@ -128,6 +146,11 @@ impl Kernel for TestKernel {
                 state.refuse_ops -= 1;
                 results.push(Err(OpError::Other(12)));
                 continue;
+            }
+            if let (Op::NewService(key, _), Some(file)) = (op, &state.file) {
+                let text = std::fs::read_to_string(file).unwrap_or_default();
+                let known = text.contains(&key.id());
+                state.remembered.push(known);
             }
             let result = state.kernel.apply(std::slice::from_ref(op)).remove(0);
             if result.is_ok() {
@@ -195,6 +218,14 @@ impl World {
     }
 
     async fn with(services: Vec<Service>, prepare: impl FnOnce(&mut State)) -> World {
+        World::made(services, prepare, |daemon| daemon).await
+    }
+
+    async fn made(
+        services: Vec<Service>,
+        prepare: impl FnOnce(&mut State),
+        made: impl FnOnce(Daemon) -> Daemon,
+    ) -> World {
         let state = Shared::default();
         prepare(&mut lock(&state));
         let loaded = load(Loadable::Plan(services.into_iter().map(Arc::new).collect()), &state).unwrap();
@@ -210,7 +241,7 @@ impl World {
             tools: Tools::new(),
             slots: 1000,
         };
-        let daemon = Daemon::new(setup).unwrap();
+        let daemon = made(Daemon::new(setup).unwrap());
         let events = daemon.sender();
         World { state, events, daemon: tokio::spawn(daemon.run()), started: Instant::now() }
     }
@@ -601,4 +632,214 @@ async fn a_changed_file_is_told_once_it_has_come_to_rest_and_only_when_it_change
     }
     task.abort();
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+// ---- operators, and what is remembered ------------------------------------------------------------
+
+fn wish(server: &str, deed: Deed) -> Wish {
+    let named = Named { server: server.into(), service: None };
+    Wish { named, deed, reason: None, lasting: None, deadline: None }
+}
+
+impl World {
+    async fn order(&self, wish: Wish) -> Obeyed {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::Ask(Ask::Order(wish, reply))).await;
+        answer.await.unwrap().unwrap()
+    }
+
+    /// Somebody else's connections.
+    fn connect(&self, n: u8, server: u8, count: u32) {
+        lock(&self.state).kernel.connect(key(n), at(server), count);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_server_leaves_when_its_last_connection_has_ended() {
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND * 2).await;
+    assert_eq!(lock(&world.state).looks.len(), 0, "nobody is drained, nothing is counted");
+    world.connect(1, 1, 3);
+    world.order(wish("10.0.0.1", Deed::Drain)).await;
+    sleep(SECOND * 20).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 0), (at(2), 1)], "it has connections");
+    let looks = lock(&world.state).looks.clone();
+    assert!(
+        (15..=21).contains(&looks.len()) && gaps(&looks).iter().all(|gap| *gap >= 1000),
+        "counted in 20 s: {:?}",
+        gaps(&looks)
+    );
+    world.connect(1, 1, 0);
+    sleep(SECOND * 2).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(2), 1)]);
+    let counted = lock(&world.state).looks.len();
+    sleep(SECOND * 10).await;
+    assert_eq!(lock(&world.state).looks.len(), counted, "it is drained, nothing is counted any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_over_at_its_deadline_and_counts_that_fail_end_none() {
+    let world = World::new(vec![service(1, &[1, 2])]).await;
+    sleep(SECOND * 2).await;
+    world.connect(1, 1, 1);
+    world.order(Wish { deadline: Some(SECOND * 10), ..wish("10.0.0.1:80", Deed::Drain) }).await;
+    sleep(SECOND * 3).await;
+    // The table can not be read, and nobody says that it is empty.
+    lock(&world.state).refuse_reads = 2;
+    sleep(SECOND * 6).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 0), (at(2), 1)]);
+    sleep(SECOND * 2).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(2), 1)]);
+}
+
+/// A state file of one test, in a folder that is gone with it.
+struct Remembered(PathBuf);
+
+impl Remembered {
+    fn new(test: &str) -> Remembered {
+        let folder = std::env::temp_dir().join(format!("lvsentry-state-{}-{test}", std::process::id()));
+        Remembered(folder)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("test.json")
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.file()).unwrap_or_default()
+    }
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_remembered_to_be_ours_before_it_is_made_and_forgotten_once_it_is_gone() {
+    let memory = Remembered::new("before");
+    let file = memory.file();
+    let world = World::made(
+        vec![service(1, &[1])],
+        |state| state.file = Some(file.clone()),
+        |daemon| daemon.with_state(file.clone()),
+    )
+    .await;
+    sleep(SECOND * 2).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1)]);
+    assert_eq!(lock(&world.state).remembered, [true]);
+    world.reload(Loadable::Plan(vec![Arc::new(service(2, &[1]))])).await;
+    sleep(SECOND * 2).await;
+    assert_eq!(world.stands(1), None);
+    assert_eq!(lock(&world.state).remembered, [true, true]);
+    assert!(memory.text().contains("tcp:192.0.2.2:80") && !memory.text().contains("tcp:192.0.2.1:80"));
+    // The end: a clean stop takes it from the kernel, and from the file.
+    world.send(Event::Stop("TERM")).await;
+    world.daemon.await.unwrap();
+    assert!(memory.text().contains("\"services\": []"), "{}", memory.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_nothing_costs_nobody_his_traffic() {
+    let memory = Remembered::new("full");
+    std::fs::create_dir_all(&memory.0).unwrap();
+    // The file's folder is a file.
+    let wrong = memory.0.join("taken");
+    std::fs::write(&wrong, "x").unwrap();
+    let world =
+        World::made(vec![service(1, &[1])], |_| {}, |daemon| daemon.with_state(wrong.join("a.json"))).await;
+    sleep(SECOND * 2).await;
+    assert_eq!(world.stands(1).unwrap(), [(at(1), 1)]);
+    let obeyed = world.order(wish("10.0.0.1", Deed::Disable)).await;
+    assert!(obeyed.forgotten.is_some_and(|why| why.contains("can not be written")));
+    sleep(SECOND).await;
+    assert_eq!(world.stands(1).unwrap(), [(fallback(), 1)], "the order is in force all the same");
+    // It is tried again, and then all of it is there.
+    std::fs::remove_file(&wrong).unwrap();
+    sleep(SECOND * 31).await;
+    let text = std::fs::read_to_string(wrong.join("a.json")).unwrap();
+    assert!(text.contains("disable") && text.contains("tcp:192.0.2.1:80"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_orders_are_in_force_at_once_and_what_was_dropped_meanwhile_leaves() {
+    let memory = Remembered::new("crash");
+    let file = memory.file();
+    let services = vec![service(1, &[1, 2]), service(2, &[3])];
+    let first = World::made(services, |_| {}, |daemon| daemon.with_state(file.clone())).await;
+    sleep(SECOND * 2).await;
+    first.order(Wish { lasting: Some(SECOND * 3600), ..wish("10.0.0.1", Deed::Disable) }).await;
+    first
+        .order(Wish {
+            lasting: Some(SECOND / 100),
+            ..wish("10.0.0.2", Deed::Weight(Weight::new(7).unwrap()))
+        })
+        .await;
+    first.daemon.abort();
+    // Somebody puts it back, and has a service of his own; ours of the second is configured no more.
+    let mut kernel = lock(&first.state).kernel.clone();
+    let table = kernel.table();
+    assert!(table.services.contains_key(&key(2)));
+    let stranger = Op::NewService(key(9), settings());
+    let back = Op::NewDestination(key(1), at(1), Destination::new(Forward::Masq, Weight::ONE));
+    let _ = kernel.apply(&[back, stranger]);
+    let second = World::made(
+        vec![service(1, &[1, 2])],
+        |state| state.kernel = kernel,
+        |daemon| daemon.with_state(file.clone()),
+    )
+    .await;
+    sleep(SECOND).await;
+    let ops = second.ops();
+    assert!(ops.contains(&"remove service 192.0.2.2:80".into()), "{ops:?}");
+    assert!(ops.contains(&"remove server 10.0.0.1:80 from 192.0.2.10:80".replace("2.10", "2.1")), "{ops:?}");
+    assert_eq!(ops.len(), 2, "nothing else is touched: {ops:?}");
+    assert_eq!(second.stands(9), Some(Vec::new()), "the stranger's stays");
+    assert!(!memory.text().contains("tcp:192.0.2.2:80"), "it is gone, and not ours any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_file_that_can_not_be_used_is_put_aside_and_ends_nobody() {
+    let memory = Remembered::new("garbage");
+    let file = memory.file();
+    let world = World::made(vec![service(1, &[1])], |_| {}, |daemon| daemon.with_state(file.clone())).await;
+    sleep(SECOND * 2).await;
+    world.order(wish("10.0.0.1", Deed::Drain)).await;
+    let whole = memory.text();
+    world.daemon.abort();
+    let newer = whole.replace("\"version\": 1", "\"version\": 2");
+    let torn = [&whole[..whole.len() / 2], &whole[..whole.len() - 3], "", "{}", "\0\0\0", &newer];
+    for text in torn {
+        std::fs::write(&file, text).unwrap();
+        let world =
+            World::made(vec![service(1, &[1])], |_| {}, |daemon| daemon.with_state(file.clone())).await;
+        sleep(SECOND * 2).await;
+        assert_eq!(world.stands(1).unwrap(), [(at(1), 1)], "with {text:?}");
+        assert_eq!(std::fs::read_to_string(memory.0.join("test.json.bad")).unwrap(), text);
+        assert!(memory.text().contains("tcp:192.0.2.1:80"), "a new one is there");
+        world.daemon.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_leaves_the_old_file_whole_and_the_next_try_succeeds() {
+    let memory = Remembered::new("enospc");
+    let file = memory.file();
+    let remembered = |world: World| async move {
+        sleep(SECOND * 2).await;
+        world.daemon.abort();
+    };
+    remembered(World::made(vec![service(1, &[1])], |_| {}, |daemon| daemon.with_state(file.clone())).await)
+        .await;
+    let before = memory.text();
+    // What is written next ends on a device that is always full.
+    std::os::unix::fs::symlink("/dev/full", memory.0.join("test.json.new")).unwrap();
+    let services = vec![service(1, &[1]), service(2, &[1])];
+    let world = World::made(services, |_| {}, |daemon| daemon.with_state(file.clone())).await;
+    sleep(SECOND * 2).await;
+    assert_eq!(memory.text(), before);
+    assert_eq!(world.stands(2).unwrap(), [(at(1), 1)], "it is made all the same");
+    sleep(SECOND * 31).await;
+    assert!(memory.text().contains("tcp:192.0.2.2:80"), "{}", memory.text());
 }

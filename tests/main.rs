@@ -6,6 +6,7 @@ mod around; // what happens around the table: maintenance, commands, monitor fil
 mod checks; // the check commands that are shipped
 mod cli; // the binary: arguments, output, exit statuses
 mod config; // ldirectord.cf: good files and what they mean, bad files and what is said of them
+mod control; // the control socket, and the commands against a daemon that runs
 mod daemon; // the shell over a kernel in memory and scripted probes, with paused time
 mod director; // the pure core: properties over random histories
 mod hostile; // every kind against servers that answer random and spoilt bytes

@@ -16,6 +16,9 @@
 //! | `idle SERVICE SERVER…` | these servers have no connections left |
 //! | `refuse N` | the kernel refuses the next N operations |
 //! | `maintenance [SERVER…]` | files take these servers out, and no others |
+//! | `order DEED SERVER [of SERVICE] [for SECONDS] [deadline SECONDS]` | an operator orders `drain`, `disable` or `weight=N` |
+//! | `lift DEED SERVER [of SERVICE]` | he takes it back |
+//! | `idle SERVICE SERVER…` | these have weight 0 and no connections left |
 //! | `reload NAME` | that configuration comes into force |
 //! | `tick` | only time passes |
 //!
@@ -30,6 +33,7 @@ use std::time::Duration;
 use lvsentry::config::{self, Config};
 use lvsentry::director::Director;
 use lvsentry::director::event::Event;
+use lvsentry::director::order::{Deed, Order, Whom};
 use lvsentry::model::{Forward, Moment, Persistence, Plan, Protocol, ServiceKey, Settings, Watch, Weight};
 use lvsentry::outcome::{Failure, Illness, Outcome, Phase, Reason};
 use lvsentry::span::Source;
@@ -154,9 +158,14 @@ impl Stage {
                 }
                 self.ours.extend(self.plan.services.keys());
             }
+            ["order", deed, server, ..] => inputs.push(self.order(deed, server, &words[4..], now)),
+            ["lift", deed, server, ..] => {
+                let order = Order { whom: self.whom(server, &words[4..]), ..order(deed) };
+                inputs.push(Event::Lifted(order.whom, vec![order.deed.sort()]));
+            }
             ["idle", service, ..] => {
-                let servers = words[3..].iter().map(|server| server.parse().unwrap());
-                inputs.push(Event::Idle(self.service(service), servers.collect()));
+                let idle = words[3..].iter().map(|at| at.parse().unwrap());
+                inputs.push(Event::Idle(self.service(service), idle.collect()));
             }
             ["tick"] => inputs.push(Event::Tick),
             _ => panic!("unknown event: {line}"),
@@ -186,6 +195,24 @@ impl Stage {
         }
         assert!(!probes.is_empty(), "nobody asks {server}");
         probes.into_iter().map(|key| Event::Answered(key, outcome.clone())).collect()
+    }
+
+    fn order(&self, deed: &str, server: &str, rest: &[&str], now: Moment) -> Event {
+        let after = |word: &str| {
+            let place = rest.iter().position(|w| *w == word)?;
+            Some(now.after(Duration::from_secs_f64(rest[place + 1].parse().unwrap())))
+        };
+        let (until, deadline) = (after("for"), after("deadline"));
+        Event::Ordered(Order { whom: self.whom(server, rest), until, deadline, ..order(deed) })
+    }
+
+    /// `10.0.0.1` or `10.0.0.1:80`, and perhaps `of SERVICE`.
+    fn whom(&self, server: &str, rest: &[&str]) -> Whom {
+        let of = rest.iter().position(|word| *word == "of").map(|place| self.service(rest[place + 1]));
+        match server.parse::<SocketAddr>() {
+            Ok(at) => Whom { ip: at.ip(), port: Some(at.port()), service: of },
+            Err(_) => Whom { ip: server.parse().unwrap(), port: None, service: of },
+        }
     }
 
     fn service(&self, name: &str) -> ServiceKey {
@@ -221,6 +248,19 @@ fn ill(code: &str) -> Outcome {
     let illness = Illness::ALL.into_iter().find(|illness| illness.name() == code).expect("a code");
     let failure = Failure::new(Phase::Connect, Reason::Timeout, "no connection within 1 s");
     Outcome::new(Err(failure.blaming(Some(illness))), Duration::from_millis(1))
+}
+
+/// `drain`, `disable` or `weight=5`, about nobody yet.
+fn order(deed: &str) -> Order {
+    let deed = match deed.split_once('=') {
+        Some(("weight", weight)) => Deed::Weight(Weight::new(weight.parse().unwrap()).unwrap()),
+        _ if deed == "weight" => Deed::Weight(Weight::ZERO),
+        _ if deed == "drain" => Deed::Drain,
+        _ if deed == "disable" => Deed::Disable,
+        _ => panic!("unknown deed: {deed}"),
+    };
+    let whom = Whom { ip: [0; 4].into(), port: None, service: None };
+    Order { whom, deed, reason: None, given: 0, until: None, deadline: None }
 }
 
 /// These servers are in maintenance, by files that are called as they are.

@@ -1,7 +1,7 @@
 //! Who keeps the table: a daemon that stands by, is promoted and demoted, over a kernel in memory and
 //! scripted servers, with paused time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +15,7 @@ use lvsentry::model::{Forward, Protocol, ServiceKey, Settings, Watch, Weight};
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
 use lvsentry::span::Source;
+use lvsentry::table::flow::Flows;
 use lvsentry::table::{Destination, Entry, Op, Table};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -100,6 +101,10 @@ impl Kernel for TestKernel {
         let mut state = lock(&self.0);
         state.reads += 1;
         if state.refuse_reads { Err(ReadError::Timeout) } else { state.kernel.read(scope) }
+    }
+
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        lock(&self.0).kernel.flows(keys)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {

@@ -57,8 +57,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("alert", &["config", "probe"]),
     ("convert", &["config", "probe"]),
     ("cli", &[]),
-    ("daemon", &["alert", "cli", "config", "probe", "director", "ipvs", "table"]),
-    ("ldirectord", &["config", "daemon", "ipvs"]),
+    ("http", &["director", "table"]),
+    ("client", &["cli", "http"]),
+    ("daemon", &["alert", "cli", "config", "probe", "director", "http", "ipvs", "table"]),
+    ("ldirectord", &["config", "daemon", "http", "ipvs"]),
 ];
 
 const NOUNS: &[&str] = &["model", "outcome", "span"];

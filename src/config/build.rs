@@ -331,8 +331,8 @@ fn extras(draft: &ServiceDraft, servers: &[Server]) -> Extras {
     };
     let again = Duration::from_secs(alert.again.value.into());
     Extras {
-        // These are for alerts and hooks alone.
-        name: draft.name.as_ref().map(text).filter(|_| alerts || !hooks.is_empty()),
+        name: draft.name.as_ref().map(text),
+        // For alerts alone.
         comment: draft.comment.as_ref().map(text).filter(|_| alerts),
         mail,
         webhooks: alert.webhooks.iter().map(|said| said.value.clone()).collect(),

@@ -18,29 +18,41 @@ use crate::outcome::{Failure, Outcome, Phase, Reason};
 use crate::span::{Fault, Severity};
 use crate::table::Op;
 
-/// Tells a confirmed change.
-pub fn notice(notice: &Notice) {
+/// Tells a confirmed change. The answer is the id under which it is told.
+pub fn notice(notice: &Notice) -> &'static str {
+    let (level, id) = kind(notice);
+    match (notice, level) {
+        (Notice::Soft(d, ..), _) => warn!(id = id, why = why(d), "{notice}"),
+        (_, Level::ERROR) => error!(id = id, "{notice}"),
+        (_, Level::WARN) => warn!(id = id, "{notice}"),
+        _ => info!(id = id, "{notice}"),
+    }
+    id
+}
+
+/// How loud a change is told, and under which id.
+fn kind(notice: &Notice) -> (Level, &'static str) {
     match notice {
-        Notice::Changed(d) if d.health.is_up() => info!(id = "server-up", "{notice}"),
-        Notice::Changed(_) => warn!(id = "server-down", "{notice}"),
-        Notice::Soft(d, ..) => warn!(id = "server-soft-failure", why = why(d), "{notice}"),
-        Notice::SoftOver(_) => info!(id = "server-soft-failure-over", "{notice}"),
-        Notice::ByHand(_) => warn!(id = "weight-by-hand", "{notice}"),
-        Notice::Maintenance(..) => warn!(id = "server-maintenance", "{notice}"),
-        Notice::MaintenanceOver(_) => info!(id = "server-maintenance-over", "{notice}"),
-        Notice::Ordered(..) => warn!(id = "server-ordered", "{notice}"),
-        Notice::OrderOver(..) | Notice::WeightBack(_) => info!(id = "server-order-over", "{notice}"),
-        Notice::Drained(_) => info!(id = "server-drained", "{notice}"),
-        Notice::Held(..) => warn!(id = "server-held", "{notice}"),
-        Notice::HoldOver(_) => info!(id = "server-hold-over", "{notice}"),
-        Notice::Fallback(_, _, outcome) if outcome.is_good() => info!(id = "fallback-up", "{notice}"),
-        Notice::Fallback(..) => warn!(id = "fallback-down", "{notice}"),
-        Notice::Ill(_) => error!(id = "director-unwell", "{notice}"),
-        Notice::Well => warn!(id = "director-well", "{notice}"),
-        Notice::StillIll => error!(id = "director-still-unwell", "{notice}"),
-        Notice::AllDown(_, Some(_)) => warn!(id = "service-on-fallback", "{notice}"),
-        Notice::AllDown(_, None) => error!(id = "service-down", "{notice}"),
-        Notice::Served(_) => info!(id = "service-up", "{notice}"),
+        Notice::Changed(d) if d.health.is_up() => (Level::INFO, "server-up"),
+        Notice::Changed(_) => (Level::WARN, "server-down"),
+        Notice::Soft(..) => (Level::WARN, "server-soft-failure"),
+        Notice::SoftOver(_) => (Level::INFO, "server-soft-failure-over"),
+        Notice::ByHand(_) => (Level::WARN, "weight-by-hand"),
+        Notice::Maintenance(..) => (Level::WARN, "server-maintenance"),
+        Notice::MaintenanceOver(_) => (Level::INFO, "server-maintenance-over"),
+        Notice::Ordered(..) => (Level::WARN, "server-ordered"),
+        Notice::OrderOver(..) | Notice::WeightBack(_) => (Level::INFO, "server-order-over"),
+        Notice::Drained(_) => (Level::INFO, "server-drained"),
+        Notice::Held(..) => (Level::WARN, "server-held"),
+        Notice::HoldOver(_) => (Level::INFO, "server-hold-over"),
+        Notice::Fallback(_, _, outcome) if outcome.is_good() => (Level::INFO, "fallback-up"),
+        Notice::Fallback(..) => (Level::WARN, "fallback-down"),
+        Notice::Ill(_) => (Level::ERROR, "director-unwell"),
+        Notice::Well => (Level::WARN, "director-well"),
+        Notice::StillIll => (Level::ERROR, "director-still-unwell"),
+        Notice::AllDown(_, Some(_)) => (Level::WARN, "service-on-fallback"),
+        Notice::AllDown(_, None) => (Level::ERROR, "service-down"),
+        Notice::Served(_) => (Level::INFO, "service-up"),
     }
 }
 
@@ -106,7 +118,9 @@ pub fn told(told: &Told) {
     info!(id = "table-changed", "{}", told.line);
 }
 
-/// Tells an operation that the kernel refused.
-pub fn refused(op: &Op, why: &OpError) {
-    error!(id = "table-refused", "{}", why.explain(op));
+/// Tells an operation that the kernel refused. The answer is the line.
+pub fn refused(op: &Op, why: &OpError) -> String {
+    let line = why.explain(op).to_string();
+    error!(id = "table-refused", "{line}");
+    line
 }

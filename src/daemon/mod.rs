@@ -7,20 +7,26 @@
 #![allow(clippy::disallowed_methods)] // the clock belongs here
 
 mod alerting;
+mod asked;
+pub mod changes;
 pub mod further;
 pub mod hooks;
 pub mod illness;
 pub mod journal;
+pub mod keeper;
 pub mod logging;
 pub mod maintenance;
 pub mod monitor;
+mod named;
 pub mod prober;
 pub mod queue;
+pub mod recent;
 pub mod reconcile;
 pub mod rehearsal;
 pub mod reload;
 mod role;
 pub mod start;
+pub mod state;
 pub mod sysctl;
 pub mod syslog;
 pub mod telling;
@@ -29,7 +35,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -39,7 +45,8 @@ use tracing::{error, info, warn};
 use crate::config::diagnostic::Report;
 use crate::config::{Config, Loaded};
 use crate::director::Director;
-use crate::director::event::Event as Input;
+use crate::director::event::{Event as Input, Notice};
+use crate::http::ask::{Ask, Refusal, Reloaded};
 use crate::ipvs::error::ReadError;
 use crate::ipvs::{Kernel, Scope};
 use crate::model::{Moment, ProbeKey, ServiceKey};
@@ -47,12 +54,16 @@ use crate::outcome::Outcome;
 use crate::probe::Tools;
 use crate::table::Table;
 use crate::table::drift::{Drift, What};
+use crate::table::flow::Flows;
 use alerting::Alerting;
+use asked::{Results, Waiter};
 use further::Further;
 use hooks::Hooks;
+use keeper::Keeper;
 use maintenance::{Maintenance, News};
 use monitor::Monitors;
 use prober::Probers;
+use recent::Recent;
 use reconcile::{Applied, Done, Reconciler};
 use role::Duty;
 
@@ -83,6 +94,10 @@ pub enum Event {
     Promote(String),
     /// It is to stand by; why.
     Demote(String),
+    /// Somebody asks over the control socket.
+    Ask(Ask),
+    /// The state file was written, or not.
+    Remembered(std::io::Result<()>),
     /// Somebody asked for the end; the name of the signal.
     Stop(&'static str),
     /// Somebody asked for the end, with all left as it stands in the kernel; the name of the signal.
@@ -143,6 +158,14 @@ pub struct Daemon {
     /// Until when what is to be removed must be, and the signal that asked for it.
     stopping: Option<(Instant, &'static str)>,
     started: Instant,
+    /// When that was by people's clock: since 1970.
+    epoch: Duration,
+    keeper: Keeper,
+    recent: Recent,
+    results: Results,
+    /// Who waits for the reload that is under way, and who for the one after.
+    reloading: Vec<Waiter>,
+    reload_asked: Vec<Waiter>,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
@@ -186,6 +209,13 @@ impl Daemon {
             untold: VecDeque::new(),
             stopping: None,
             started,
+            // A clock before 1970 only makes times look odd.
+            epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            keeper: Keeper::none(),
+            recent: Recent::default(),
+            results: Results::default(),
+            reloading: Vec::new(),
+            reload_asked: Vec::new(),
             sender,
             events,
         })
@@ -200,6 +230,26 @@ impl Daemon {
     /// Sends log lines where a newly read configuration says.
     pub fn with_log(self, log: Option<logging::Target>) -> Daemon {
         Daemon { log, ..self }
+    }
+
+    /// Remembers in this file, and begins with what it remembers: orders are in force before anything is
+    /// done to the kernel, and services that it names and nobody configures any more are to leave. Blocks.
+    pub fn with_state(mut self, path: PathBuf) -> Daemon {
+        self.keeper = Keeper::open(path, self.epoch);
+        let memo = self.keeper.known().clone();
+        let orders: Vec<_> = memo.orders.iter().filter_map(|saved| saved.order(self.epoch).ok()).collect();
+        for order in orders {
+            if order.until.is_none_or(|until| until > Moment::default()) {
+                self.inform(Input::Ordered(order));
+            }
+        }
+        for key in memo.services.iter().filter(|key| !self.config.plan.services.contains_key(key)) {
+            self.reconciler.retire(*key);
+        }
+        if !self.duty.active {
+            self.reconciler.rest(false);
+        }
+        self
     }
 
     /// Where to send events from outside.
@@ -244,6 +294,7 @@ impl Daemon {
                     journal::ended(inquiry, &outcome);
                 }
                 self.monitors.answered(&self.director, &probe, &outcome);
+                self.results.add(&probe, &outcome, Moment(self.started.elapsed()));
                 self.inform(Input::Answered(probe, outcome));
             }
             Event::Maintenance(news) => {
@@ -254,9 +305,13 @@ impl Daemon {
                 self.read(kernel, &scope, actual, &drift);
             }
             Event::Kernel(Done::Applied { kernel, ours, results, view }) => {
-                self.reconciler.applied(kernel, &ours, &results, view, Instant::now());
+                let gone = self.reconciler.applied(kernel, &ours, &results, view, Instant::now());
+                gone.iter().for_each(|key| self.keeper.forget(key));
                 self.untold.extend(results);
             }
+            Event::Kernel(Done::Counted { kernel, flows }) => self.counted(kernel, flows),
+            Event::Ask(ask) => self.asked(ask),
+            Event::Remembered(result) => self.keeper.written(result, Instant::now()),
             Event::FileChanged => self.file_changed(),
             Event::Reload => {
                 info!(id = "reload", "Reloading Linux Director Daemon config on signal");
@@ -279,10 +334,17 @@ impl Daemon {
     /// Says whether all is told.
     fn act(&mut self) -> bool {
         self.want_changed();
-        if let Some(job) = self.reconciler.job(Instant::now()) {
+        let now = Instant::now();
+        if let Some(job) = self.reconciler.job(now) {
             self.dispatch(job);
         }
         self.tell_role();
+        if let Some(write) = self.keeper.job(&self.director, now) {
+            let sender = self.sender.clone();
+            tokio::task::spawn_blocking(move || {
+                let _ = sender.blocking_send(Event::Remembered(write.run()));
+            });
+        }
         let told = self.tell(TELL);
         self.alerting.tick(Moment(self.started.elapsed()));
         if told && self.alerting.is_catching_up() && self.has_caught_up() {
@@ -293,7 +355,7 @@ impl Daemon {
 
     /// Whether every server has had its first result, and what follows from that is done.
     fn has_caught_up(&self) -> bool {
-        self.director.has_heard_all() && self.reconciler.has_tried_all()
+        self.director.has_heard_all() && self.reconciler.has_tried_all() && !self.keeper.is_holding()
     }
 
     /// Tells what happened, at most so much of it, since telling must not hold up the checks. Says
@@ -301,8 +363,13 @@ impl Daemon {
     fn tell(&mut self, most: usize) -> bool {
         for _ in 0..most {
             if let Some(notice) = self.director.poll_notice() {
-                journal::notice(&notice);
+                let id = journal::notice(&notice);
+                self.recent.notice(id, &notice);
                 self.alerting.noticed(&notice, Moment(self.started.elapsed()));
+                // An order may have ended by itself.
+                if let Notice::OrderOver(..) | Notice::WeightBack(_) = notice {
+                    self.keeper.remember(None);
+                }
             } else if let Some(applied) = self.untold.pop_front() {
                 self.tell_applied(&applied);
             } else {
@@ -318,10 +385,14 @@ impl Daemon {
                 let ends = self.stopping.is_some() || !self.duty.active;
                 for told in telling::told(&applied.op, &self.director, ends) {
                     journal::told(&told);
+                    self.recent.told(&told);
                     self.alerting.told(&told);
                 }
             }
-            Err(why) => journal::refused(&applied.op, why),
+            Err(why) => {
+                let line = journal::refused(&applied.op, why);
+                self.recent.add("table-refused", Some(*applied.op.service()), None, line);
+            }
         }
     }
 
@@ -330,18 +401,44 @@ impl Daemon {
             return;
         }
         let changed = self.director.poll_changed();
-        if self.duty.active {
-            self.want(changed);
+        if !self.duty.active {
+            return;
+        }
+        if !changed.is_empty() {
+            self.reconciler.drain(self.director.draining().collect());
+        }
+        self.follow(changed);
+        for key in self.keeper.released(Instant::now()) {
+            self.want(key);
         }
     }
 
     /// Lets the kernel, and what is told and run around services, follow from what they should be.
-    fn want(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
+    fn follow(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
         let now = Moment(self.started.elapsed());
         for key in services {
             self.alerting.changed(&key, &self.director, now);
-            self.reconciler.want(key, self.director.entry(&key));
+            self.want(key);
             self.hooks.consider(key, &self.config, &self.director);
+        }
+    }
+
+    /// Has the kernel hold of a service what the director says; one that is new waits until it is
+    /// remembered that it is ours.
+    fn want(&mut self, key: ServiceKey) {
+        match self.director.entry(&key) {
+            Some(_) if !self.keeper.may_make(key, Instant::now()) => {}
+            None if !self.reconciler.wants(&key) => self.keeper.forget(&key),
+            entry => self.reconciler.want(key, entry),
+        }
+    }
+
+    fn counted(&mut self, kernel: Box<dyn Kernel>, flows: Result<Flows, ReadError>) {
+        if let Err(why) = &flows {
+            error!(id = "table-unreadable", "{why}");
+        }
+        for (key, idle) in self.reconciler.counted(kernel, flows, Instant::now()) {
+            self.inform(Input::Idle(key, idle));
         }
     }
 
@@ -370,6 +467,7 @@ impl Daemon {
         }
         for found in drift {
             warn!(id = "drift", "{found}");
+            self.recent.add("drift", Some(found.service), None, found.to_string());
             if let What::Weight(at, _, weight) = found.what {
                 self.inform(Input::SetByHand(found.service, at, weight));
             }
@@ -406,6 +504,7 @@ impl Daemon {
             return;
         }
         self.loading = true;
+        self.reloading = std::mem::take(&mut self.reload_asked);
         let (loader, sender) = (self.loader.clone(), self.sender.clone());
         tokio::task::spawn_blocking(move || {
             let loaded = loader();
@@ -419,6 +518,7 @@ impl Daemon {
 
     fn loaded(&mut self, loaded: Result<Loaded, Report>) {
         self.loading = false;
+        let waiters = std::mem::take(&mut self.reloading);
         if std::mem::take(&mut self.reload_again) {
             self.load();
         }
@@ -428,7 +528,9 @@ impl Daemon {
                     log.set(&loaded.config.log);
                 }
                 journal::report(&loaded.report);
+                let changes = changes::changes(&self.config.plan, &loaded.config.plan);
                 self.config = loaded.config;
+                self.results.keep(|probe| self.config.inquiries.contains_key(probe));
                 self.probers.set(&self.config.inquiries);
                 self.alerting.reloaded(&self.config);
                 self.monitors.set(&self.config);
@@ -443,6 +545,16 @@ impl Daemon {
                     "configuration in force: {services} services, {} probes",
                     self.probers.count()
                 );
+                self.recent.add(
+                    "reloaded",
+                    None,
+                    None,
+                    format!("configuration in force: {services} services"),
+                );
+                let errors = loaded.report.errors().count() + loaded.report.mistakes().count();
+                let warnings = loaded.report.warnings().count();
+                let reloaded = Reloaded { changes, errors, warnings };
+                waiters.into_iter().for_each(|reply| drop(reply.send(Ok(reloaded.clone()))));
             }
             Err(report) => {
                 journal::report(&report);
@@ -450,6 +562,9 @@ impl Daemon {
                     id = "reload-refused",
                     "the new configuration is refused; the running one stays, whole"
                 );
+                self.recent.add("reload-refused", None, None, "the new configuration is refused".into());
+                let refusal = Refusal::Config(report.render(false));
+                waiters.into_iter().for_each(|reply| drop(reply.send(Err(refusal.clone()))));
             }
         }
         if !self.loading {
@@ -464,6 +579,7 @@ impl Daemon {
         }
         self.stopping = Some((Instant::now() + STOP, signal));
         self.probers.stop();
+        self.reconciler.drain(BTreeSet::new());
         self.alerting.stopping();
         self.further.stop(leave);
         // What a standby is still to remove, it removes.
@@ -479,7 +595,8 @@ impl Daemon {
     }
 
     fn is_done(&self) -> bool {
-        self.stopping.is_some_and(|(end, _)| self.reconciler.is_idle() || Instant::now() >= end)
+        let done = self.reconciler.is_idle() && self.keeper.is_idle();
+        self.stopping.is_some_and(|(end, _)| done || Instant::now() >= end)
     }
 
     /// When to look again though nothing happens.
@@ -488,6 +605,7 @@ impl Daemon {
         let moment = moments.into_iter().flatten().min().map(|moment| self.started + moment.0);
         let far = Instant::now() + Duration::from_secs(3600);
         let stop = self.stopping.map(|(end, _)| end);
-        [moment, self.reconciler.deadline(), stop].into_iter().flatten().min().unwrap_or(far)
+        let shell = [self.reconciler.deadline(), self.keeper.deadline()];
+        shell.into_iter().chain([moment, stop]).flatten().min().unwrap_or(far)
     }
 }

@@ -10,6 +10,7 @@
 //! What failed is tried again by the next comparison, later and later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 use crate::ipvs::error::{OpError, ReadError};
 use crate::ipvs::{Kernel, Scope};
 use crate::model::ServiceKey;
-use crate::table::{Entry, Op, Table, diff, drift};
+use crate::table::flow::{Flow, Flows};
+use crate::table::{Entry, Op, Table, diff, drift, flow};
 
 /// How often the whole table is compared, at the most.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -25,6 +27,9 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// A whole comparison may take this share of the time: it is made less often when the table is
 /// so large that it takes longer.
 const SHARE: u32 = 100;
+
+/// How often connections are counted while somebody is drained.
+const COUNT: Duration = Duration::from_secs(1);
 
 /// First and longest wait before what failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -50,6 +55,13 @@ pub enum Job {
         desired: Table,
         /// The services that may be touched.
         ours: BTreeSet<ServiceKey>,
+    },
+    /// Count the connections of these services.
+    Count {
+        /// The kernel, handed back with the result.
+        kernel: Box<dyn Kernel>,
+        /// The services in which somebody is drained.
+        keys: BTreeSet<ServiceKey>,
     },
 }
 
@@ -77,6 +89,13 @@ pub enum Done {
         /// What the services look like now.
         view: Table,
     },
+    /// Connections were counted, or not.
+    Counted {
+        /// The kernel.
+        kernel: Box<dyn Kernel>,
+        /// What was found.
+        flows: Result<Flows, ReadError>,
+    },
 }
 
 /// One operation that was tried.
@@ -103,6 +122,10 @@ impl Job {
                 let shrink = diff::shrink(&view, &desired, &ours);
                 carry_out(kernel.as_mut(), shrink, &mut view, &mut results);
                 Done::Applied { kernel, ours, results, view }
+            }
+            Job::Count { mut kernel, keys } => {
+                let flows = kernel.flows(&keys);
+                Done::Counted { kernel, flows }
             }
         }
     }
@@ -140,6 +163,11 @@ pub struct Reconciler {
     whole: Instant,
     /// When the running comparison of everything began.
     begun: Option<Instant>,
+    /// The services whose connections are counted again and again, and when that is due.
+    draining: BTreeSet<ServiceKey>,
+    count: Instant,
+    /// What the last count found.
+    flows: Flows,
 }
 
 impl Reconciler {
@@ -155,6 +183,9 @@ impl Reconciler {
             retry: BTreeMap::new(),
             whole: now + PERIOD,
             begun: None,
+            draining: BTreeSet::new(),
+            count: now,
+            flows: Flows::new(),
         }
     }
 
@@ -174,6 +205,11 @@ impl Reconciler {
             }
             None => {}
         }
+    }
+
+    /// Whether a service is to stand in the kernel, or is still to leave it.
+    pub fn wants(&self, key: &ServiceKey) -> bool {
+        self.desired.services.contains_key(key) || self.retired.contains(key)
     }
 
     /// Leaves a service as it stands in the kernel, whatever it should have been.
@@ -198,12 +234,33 @@ impl Reconciler {
 
     /// Keeps these services again, of which nothing is known any more: all are looked at in one go, and so are
     /// those that were left and are not to be kept now.
-    pub fn wake(&mut self, all: Table) {
+    pub fn wake(&mut self) {
         self.view = Table::default();
         self.retry.clear();
         self.retired.append(&mut self.left);
         self.dirty.clone_from(&self.retired);
-        all.services.into_iter().for_each(|(key, entry)| self.want(key, Some(entry)));
+    }
+
+    /// A service that is not wanted, and is ours all the same, leaves the kernel.
+    pub fn retire(&mut self, key: ServiceKey) {
+        self.retired.insert(key);
+        self.dirty.insert(key);
+    }
+
+    /// In these services somebody's connections are waited for, and in no others.
+    pub fn drain(&mut self, keys: BTreeSet<ServiceKey>) {
+        self.flows.retain(|key, _| keys.contains(key));
+        self.draining = keys;
+    }
+
+    /// The connections of a service, as far as they are counted.
+    pub fn flows(&self, key: &ServiceKey) -> Option<&BTreeMap<SocketAddr, Flow>> {
+        self.flows.get(key)
+    }
+
+    /// What we last knew of a service in the kernel.
+    pub fn stands(&self, key: &ServiceKey) -> Option<&Entry> {
+        self.view.services.get(key)
     }
 
     /// Whether a job is running.
@@ -227,7 +284,8 @@ impl Reconciler {
             return None;
         }
         let retry = self.retry.values().map(|(at, _)| *at);
-        retry.chain([self.whole]).min()
+        let count = (!self.draining.is_empty()).then_some(self.count);
+        retry.chain([self.whole]).chain(count).min()
     }
 
     /// The next thing to do, if there is something and no job is running.
@@ -239,7 +297,7 @@ impl Reconciler {
         let due: Vec<_> = due.collect();
         let whole = now >= self.whole;
         if !whole && self.dirty.is_empty() && due.is_empty() {
-            return None;
+            return self.counting(now);
         }
         let kernel = self.kernel.take()?;
         self.dirty.extend(due);
@@ -247,6 +305,33 @@ impl Reconciler {
         self.begun = whole.then_some(now);
         let scope = if whole { self.keys(|_| true) } else { self.keys(|key| dirty.contains(key)) };
         Some(Job::Read { view: part(&self.view, &scope), kernel, scope })
+    }
+
+    /// Connections are counted when nothing else is to be done.
+    fn counting(&mut self, now: Instant) -> Option<Job> {
+        if self.draining.is_empty() || now < self.count {
+            return None;
+        }
+        self.count = now + COUNT;
+        Some(Job::Count { kernel: self.kernel.take()?, keys: self.draining.clone() })
+    }
+
+    /// Takes back the kernel after a count. The answer is who has no connection left.
+    pub fn counted(
+        &mut self,
+        kernel: Box<dyn Kernel>,
+        flows: Result<Flows, ReadError>,
+        now: Instant,
+    ) -> BTreeMap<ServiceKey, BTreeSet<SocketAddr>> {
+        self.kernel = Some(kernel);
+        let mut flows = flows.unwrap_or_else(|_| {
+            self.count = now + PERIOD;
+            Flows::new()
+        });
+        flows.retain(|key, _| self.draining.contains(key));
+        let idle = flow::idle(&self.flows, &flows);
+        self.flows = flows;
+        idle
     }
 
     /// Those of our services that were read and that we did not know.
@@ -283,7 +368,7 @@ impl Reconciler {
         }
     }
 
-    /// Takes back the kernel after operations.
+    /// Takes back the kernel after operations. The answer is which services are known to have gone.
     pub fn applied(
         &mut self,
         kernel: Box<dyn Kernel>,
@@ -291,8 +376,9 @@ impl Reconciler {
         results: &[Applied],
         mut view: Table,
         now: Instant,
-    ) {
+    ) -> Vec<ServiceKey> {
         self.kernel = Some(kernel);
+        let mut gone = Vec::new();
         let failed: BTreeSet<_> =
             results.iter().filter(|r| r.result.is_err()).map(|r| *r.op.service()).collect();
         for key in ours {
@@ -303,6 +389,9 @@ impl Reconciler {
                 self.postpone(*key, now);
             } else {
                 self.retry.remove(key);
+                if !view.services.contains_key(key) && !self.desired.services.contains_key(key) {
+                    gone.push(*key);
+                }
                 // What was told to leave while the job ran is still to leave.
                 if !self.dirty.contains(key) {
                     self.retired.remove(key);
@@ -310,6 +399,7 @@ impl Reconciler {
             }
         }
         self.view.services.append(&mut view.services);
+        gone
     }
 
     fn keeps_nothing(&self) -> bool {
@@ -363,6 +453,7 @@ mod tests {
                     reconciler.applied(kernel, &ours, &results, view, now);
                     None
                 }
+                Done::Counted { .. } => panic!("nobody is drained"),
             };
             next = next.or_else(|| reconciler.job(now));
         }

@@ -78,9 +78,10 @@ impl Daemon {
         }
         self.duty.turn(true, why);
         self.alerting.starting();
-        self.reconciler.wake(self.director.table());
+        self.reconciler.wake();
+        self.reconciler.drain(self.director.draining().collect());
         let all: Vec<_> = self.director.table().services.into_keys().collect();
-        self.want(all);
+        self.follow(all);
     }
 
     /// Our services stay as they stand, or are removed; nothing else is done to the kernel from now on.

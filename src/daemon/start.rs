@@ -4,27 +4,37 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
 
 use super::queue::say;
 use super::rehearsal::Rehearsal;
-use super::{Daemon, Event, Loader, Setup, journal, logging, reload, sysctl};
-use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Run};
+use super::{Daemon, Event, Loader, Setup, journal, logging, reload, state, sysctl};
+use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Instance, Run};
 use crate::config::diagnostic::Report;
 use crate::config::role::{Role, RoleHooks};
 use crate::config::{self, Extras, Loaded, LogTarget, SystemNames};
+use crate::http::{self, socket};
 use crate::ipvs::error::{OpenError, ReadError};
 use crate::ipvs::{Kernel, Memory, Netlink, Scope};
 use crate::probe::Tools;
 
 /// Descriptors that are not for probes: log, netlink, runtime, files being read.
 const RESERVED: u64 = 64;
+
+/// How many questions from outside may wait for the loop.
+const ASKS: usize = 16;
+
+/// How long answers have once the daemon has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why the daemon did not start.
 #[derive(Debug)]
@@ -84,16 +94,21 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
 }
 
 /// Runs the daemon until it is stopped.
-pub fn run(flags: &Run) -> Result<(), StartError> {
+pub fn run(flags: &Run, named: &Instance) -> Result<(), StartError> {
     let path = find(flags.config.as_deref())?;
     let load = loading(flags);
     let loaded = load(&path).map_err(StartError::Config)?;
     let kernel = open(flags)?;
     let guards = logging::start(log_target(flags, &loaded.config.log), &instance(&path));
-    // A rehearsal starts no other daemons.
+    // A rehearsal starts no other daemons, and is in nobody's way.
     let is_real = is_real(flags);
     let further = is_real.then(|| OsString::from("ldirectord"));
-    serve(Launch { path, load, loaded, kernel, log: guards.target(), further, is_real }, || ())
+    let name = named.instance.clone().unwrap_or_else(|| stem(&path));
+    let own = |path: PathBuf| is_real.then_some(path);
+    let socket = named.socket.clone().or_else(|| own(socket::path(&name)));
+    let state = flags.state.clone().or_else(|| own(state::path(&name)));
+    let log = guards.target();
+    serve(Launch { path, load, loaded, kernel, log, further, is_real, socket, state }, || ())
 }
 
 /// Reads a configuration.
@@ -128,12 +143,16 @@ pub struct Launch {
     pub further: Option<OsString>,
     /// Whether it is the kernel's own table that is kept, so that its parameters matter.
     pub is_real: bool,
+    /// The control socket, if there is to be one.
+    pub socket: Option<PathBuf>,
+    /// The file that remembers, if one is to.
+    pub state: Option<PathBuf>,
 }
 
 /// Runs a daemon until it is stopped. `ready` is called once, when it listens to signals and has
 /// read the kernel's table.
 pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
-    let Launch { path, load, loaded, kernel, log, further, is_real } = launch;
+    let Launch { path, load, loaded, kernel, log, further, is_real, socket, state } = launch;
     // Where the daemon stands in the file system may not change which file it reads.
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let watched = absolute.clone();
@@ -150,13 +169,22 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Runtime)?;
     let result = runtime.block_on(async {
-        let daemon = begin(setup)?.with_log(log);
+        let (socket, state) = control(socket, state);
+        let mut daemon = begin(setup)?.with_log(log);
+        if let Some(path) = state {
+            daemon = daemon.with_state(path);
+        }
         tokio::spawn(reload::watch(watched, daemon.sender()));
+        let answers = socket.map(|listener| answer(listener, daemon.sender()));
         ready();
         tell_supervisor();
         match further {
             Some(program) => daemon.with_further(program).run().await,
             None => daemon.run().await,
+        }
+        if let Some(answers) = answers {
+            // Who asked for the end hears that it comes.
+            let _ = timeout(FAREWELL, answers).await;
         }
         Ok(())
     });
@@ -170,6 +198,49 @@ fn tell_supervisor() {
     if let Err(why) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!(id = "supervisor", "cannot tell the supervisor (NOTIFY_SOCKET) that we are ready: {why}");
     }
+}
+
+/// The control socket, and the file that remembers: of two daemons of one name the first has both.
+fn control(socket: Option<PathBuf>, state: Option<PathBuf>) -> (Option<socket::Listener>, Option<PathBuf>) {
+    let Some(path) = socket else { return (None, state) };
+    match socket::listen(&path) {
+        Ok(listener) => (Some(listener), state),
+        Err(socket::Refused::Taken) => {
+            error!(
+                id = "socket-taken",
+                "another daemon answers at {}: this one takes no orders and remembers nothing; \
+                 end one of them, or name this one with --instance",
+                path.display()
+            );
+            (None, None)
+        }
+        Err(socket::Refused::Failed(why)) => {
+            let path = path.display();
+            warn!(
+                id = "socket-failed",
+                "no control socket at {path}: {why}; `lvsentry status` will not work"
+            );
+            (None, state)
+        }
+    }
+}
+
+/// Answers at the control socket, as long as the daemon does.
+fn answer(listener: socket::Listener, events: mpsc::Sender<Event>) -> JoinHandle<()> {
+    let (asks, mut asked) = mpsc::channel(ASKS);
+    tokio::spawn(async move {
+        loop {
+            let ask = tokio::select! {
+                ask = asked.recv() => ask,
+                () = events.closed() => return,
+            };
+            let Some(ask) = ask else { return };
+            if events.send(Event::Ask(ask)).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(http::serve(listener, asks))
 }
 
 fn begin(setup: Setup) -> Result<Daemon, StartError> {
@@ -252,6 +323,11 @@ fn log_target<'a>(flags: &Run, configured: &'a LogTarget) -> Option<&'a LogTarge
 /// The name of this instance: that of its file.
 pub(super) fn instance(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The same without its suffix: the name of what is made for it.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Raises the limit of descriptors as far as it goes. The answer is how many probes may be in

@@ -56,6 +56,8 @@ pub(super) enum DestAttr {
     Weight = 4,
     UThresh = 5,
     LThresh = 6,
+    ActiveConns = 7,
+    InactConns = 8,
     AddrFamily = 11,
     TunType = 13,
 }

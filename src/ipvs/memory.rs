@@ -1,21 +1,32 @@
 //! A kernel that keeps its table in memory, for `--no-kernel`, `--dry-run` and tests.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{OpError, ReadError};
 use super::{Kernel, Scope, wire};
-use crate::table::{Op, Table};
+use crate::model::ServiceKey;
+use crate::table::flow::{Flow, Flows};
+use crate::table::{Destination, Entry, Op, Table};
 
 /// A table in memory, which refuses what the kernel would refuse. Clones share the table.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     table: Arc<Mutex<Table>>,
+    /// Connections that are open, as a test says: nobody comes in to a table in memory.
+    open: Arc<Mutex<BTreeMap<(ServiceKey, SocketAddr), u32>>>,
 }
 
 impl Memory {
     /// A kernel with that table.
     pub fn new(table: Table) -> Memory {
-        Memory { table: Arc::new(Mutex::new(table)) }
+        Memory { table: Arc::new(Mutex::new(table)), ..Memory::default() }
+    }
+
+    /// A destination has so many established connections from now on.
+    pub fn connect(&self, key: ServiceKey, at: SocketAddr, count: u32) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert((key, at), count);
     }
 
     /// The table as it is now.
@@ -35,6 +46,20 @@ impl Kernel for Memory {
             table.services.retain(|key, _| keys.contains(key));
         }
         Ok(table)
+    }
+
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.lock();
+        let of = |key: &ServiceKey, entry: &Entry| {
+            let flow = |at: &SocketAddr, d: &Destination| {
+                let active = open.get(&(*key, *at)).copied().unwrap_or(0);
+                (*at, Flow { weight: d.weight, active, inactive: 0 })
+            };
+            (*key, entry.destinations.iter().map(|(at, d)| flow(at, d)).collect())
+        };
+        let asked = table.services.iter().filter(|(key, _)| keys.contains(key));
+        Ok(asked.map(|(key, entry)| of(key, entry)).collect())
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
@@ -63,8 +88,7 @@ fn carry_out(table: &mut Table, op: &Op) -> Result<(), OpError> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::model::{Family, Forward, ServiceKey, Settings, Weight};
-    use crate::table::Destination;
+    use crate::model::{Family, Forward, Settings, Weight};
 
     #[test]
     fn memory_refuses_what_the_kernel_would_refuse() {

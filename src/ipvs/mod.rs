@@ -18,6 +18,7 @@ pub use memory::Memory;
 pub use netlink::Netlink;
 
 use crate::model::ServiceKey;
+use crate::table::flow::Flows;
 use crate::table::{Op, Table};
 use error::{OpError, ReadError};
 
@@ -37,6 +38,10 @@ pub trait Kernel: Send {
     /// The kernel gives no snapshot. While somebody else changes the table, an entry may be
     /// missing from what is read: that is reason to look again, never proof.
     fn read(&mut self, scope: &Scope) -> Result<Table, ReadError>;
+
+    /// Reads the connections of all destinations of these services; a service that is not there has none.
+    /// Blocks.
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError>;
 
     /// Carries the operations out in order, each whether or not an earlier one failed, and says
     /// how each went (as many answers as operations, in their order). Blocks.

@@ -11,6 +11,7 @@ use super::socket::Socket;
 use super::wire::{self, Body, Header, Malformed};
 use super::{Kernel, Scope};
 use crate::model::{ServiceKey, Settings};
+use crate::table::flow::Flows;
 use crate::table::{Destination, Entry, Op, Table};
 
 /// The most messages in one send: each answer costs 768 bytes of receive buffer, and 64 of them
@@ -250,6 +251,21 @@ impl Netlink {
         Ok(destinations)
     }
 
+    fn flows_once(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        let mut flows = Flows::new();
+        for key in keys {
+            let of = flows.entry(*key).or_default();
+            self.dump(
+                |header| wire::dump_destinations(header, key),
+                |payload| {
+                    of.extend([wire::flow(payload, key.family())?]);
+                    Ok(())
+                },
+            )?;
+        }
+        Ok(flows)
+    }
+
     // ---- tables ----
 
     fn read_once(&mut self, scope: &Scope) -> Result<Table, ReadError> {
@@ -325,6 +341,13 @@ impl Kernel for Netlink {
             // The family's number is no longer valid: the module may have been loaded anew.
             Err(ReadError::NoIpvs) if self.resolve()? => self.read_once(scope),
             read => read,
+        }
+    }
+
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        match self.flows_once(keys) {
+            Err(ReadError::NoIpvs) if self.resolve()? => self.flows_once(keys),
+            flows => flows,
         }
     }
 

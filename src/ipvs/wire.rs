@@ -15,6 +15,7 @@ use neli::{FromBytes, FromBytesWithInput, Size, ToBytes, TypeSize};
 
 use super::consts::*;
 use crate::model::{Family, Forward, Persistence, Protocol, ServiceKey, Settings, Weight};
+use crate::table::flow::Flow;
 use crate::table::{Destination, Op};
 
 /// An answer that is not of the protocol: what is wrong with it.
@@ -369,6 +370,25 @@ fn decode_settings(service: &GenlAttrHandle<'_, SvcAttr>, family: Family) -> Res
 
 /// A destination of a service of that family (which old kernels do not repeat).
 pub(super) fn destination(payload: &[u8], service: Family) -> Result<(SocketAddr, Destination), Malformed> {
+    decoded(payload, service, decode_destination)
+}
+
+/// The connections of a destination of a service of that family.
+pub(super) fn flow(payload: &[u8], service: Family) -> Result<(SocketAddr, Flow), Malformed> {
+    decoded(payload, service, |destination| {
+        let Destination { weight, .. } = decode_destination(destination)?;
+        let count =
+            |attribute| value(destination, attribute).ok_or(Malformed("a destination without counts"));
+        Ok(Flow { weight, active: count(DestAttr::ActiveConns)?, inactive: count(DestAttr::InactConns)? })
+    })
+}
+
+/// A destination's address, and what `decode` makes of the rest.
+fn decoded<T>(
+    payload: &[u8],
+    service: Family,
+    decode: impl FnOnce(&GenlAttrHandle<'_, DestAttr>) -> Result<T, Malformed>,
+) -> Result<(SocketAddr, T), Malformed> {
     let message = parse::<IpvsCmd, CmdAttr>(payload)?;
     let outer = message.attrs().get_attr_handle();
     let destination = outer
@@ -380,7 +400,7 @@ pub(super) fn destination(payload: &[u8], service: Family) -> Result<(SocketAddr
     let (Some(ip), Some(port)) = (ip, port) else {
         return Err(Malformed("a destination without its address"));
     };
-    Ok((SocketAddr::new(ip, port), decode_destination(&destination)?))
+    Ok((SocketAddr::new(ip, port), decode(&destination)?))
 }
 
 fn decode_destination(destination: &GenlAttrHandle<'_, DestAttr>) -> Result<Destination, Malformed> {

@@ -152,6 +152,17 @@ fn a_destination_is_read_by_number_whatever_the_order_and_whatever_else_is_there
 }
 
 #[test]
+fn the_connections_of_a_destination_are_read_with_its_weight() {
+    let known = [raw(1, &v4([10, 0, 0, 1])), raw(2, &[0, 80]), raw(3, &[0; 4]), raw(4, &7u32.to_ne_bytes())];
+    let counts = [raw(7, &300u32.to_ne_bytes()), raw(8, &u32::MAX.to_ne_bytes())];
+    let whole = [&known[..], &counts].concat();
+    let expected = Flow { weight: Weight::new(7).unwrap(), active: 300, inactive: u32::MAX };
+    assert_eq!(flow(&answer(5, 2, &whole), Family::V4), Ok(("10.0.0.1:80".parse().unwrap(), expected)));
+    let without = Err(Malformed("a destination without counts"));
+    assert_eq!(flow(&answer(5, 2, &known), Family::V4), without);
+}
+
+#[test]
 fn an_old_kernels_destination_is_of_its_services_family() {
     let attributes =
         [raw(1, &[10, 0, 0, 1]), raw(2, &[0, 80]), raw(3, &3u32.to_ne_bytes()), raw(4, &1u32.to_ne_bytes())];

@@ -24,6 +24,8 @@ use super::{Called, FAILED, Found, Missing, complain, load};
 use crate::config::LogTarget;
 use crate::daemon::logging::Target;
 use crate::daemon::start::{self, Launch, StartError};
+use crate::daemon::state;
+use crate::http::socket;
 use crate::ipvs::Netlink;
 
 /// Holds the number of the process that starts the daemon.
@@ -105,7 +107,10 @@ impl Called {
         let result = Netlink::open().map_err(StartError::Kernel).and_then(|kernel| {
             let kernel = Box::new(kernel);
             let load = Arc::new(load);
-            let launch = Launch { path, load, loaded, kernel, log, further, is_real: true };
+            let instance = self.instance.to_string_lossy();
+            let (socket, state) = (Some(socket::path(&instance)), Some(state::path(&instance)));
+            let is_real = true;
+            let launch = Launch { path, load, loaded, kernel, log, further, is_real, socket, state };
             start::serve(launch, ready)
         });
         drop(held);

@@ -4,6 +4,7 @@
 
 pub mod diff;
 pub mod drift;
+pub mod flow;
 
 use std::collections::BTreeMap;
 use std::fmt;

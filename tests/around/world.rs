@@ -1,6 +1,6 @@
 //! A daemon whose configuration is a text, whose servers answer as they are told, and whose log is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,10 +13,11 @@ use lvsentry::config::{self, Config, Extras, Inquiry, Loaded, SystemNames};
 use lvsentry::daemon::{Daemon, Event, Setup};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Memory, Scope};
-use lvsentry::model::Watch;
+use lvsentry::model::{ServiceKey, Watch};
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
 use lvsentry::span::Source;
+use lvsentry::table::flow::Flows;
 use lvsentry::table::{Op, Table};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -157,6 +158,10 @@ struct Kept(Arc<Mutex<(Memory, Vec<String>)>>);
 impl Kernel for Kept {
     fn read(&mut self, scope: &Scope) -> Result<Table, ReadError> {
         self.0.lock().unwrap().0.read(scope)
+    }
+
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        self.0.lock().unwrap().0.flows(keys)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {

@@ -48,7 +48,8 @@ fn a_virtual_takes_the_globals_place_in_all_but_the_sender() {
         ..Extras::default()
     };
     assert_eq!(own, expected);
-    assert_eq!(extras(&with("checktype=on\nservicename=Shop")), Extras::default(), "no mail, no name");
+    let named = Extras { name: Some("Shop".into()), ..Extras::default() };
+    assert_eq!(extras(&with("checktype=on\nservicename=Shop\ncomment=x")), named, "no mail, no comment");
 }
 
 #[test]

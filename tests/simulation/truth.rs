@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Scope};
 use lvsentry::model::{Moment, Plan, Service, ServiceKey, Watch};
-use lvsentry::table::{Op, Table};
+use lvsentry::table::flow::{Flow, Flows};
+use lvsentry::table::{Destination, Op, Table};
 
 use super::random::Random;
 
@@ -25,7 +26,7 @@ pub(super) enum Ways {
 pub(super) struct Truth {
     pub(super) table: Table,
     /// Connections by service and server.
-    pub(super) flows: BTreeMap<(ServiceKey, SocketAddr), u64>,
+    pub(super) flows: BTreeMap<(ServiceKey, SocketAddr), u32>,
     pub(super) ways: BTreeMap<u8, Ways>,
     pub(super) plan: Plan,
     /// The configuration before this one: what is under way may be its.
@@ -146,6 +147,8 @@ pub(super) struct Lies {
     pub(super) late: Vec<Op>,
     /// Every operation is said to have succeeded.
     pub(super) all_well: bool,
+    /// Nobody is said to have connections.
+    pub(super) no_flows: bool,
     /// The table is not read again after the first time.
     pub(super) stale: Option<Table>,
 }
@@ -175,6 +178,20 @@ impl Kernel for SimKernel {
             }
         }
         Ok(table)
+    }
+
+    fn flows(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Flows, ReadError> {
+        let none = self.lies.no_flows;
+        let mut truth = self.lock();
+        if truth.rough && truth.random.chance(1, 10) {
+            return Err(ReadError::Timeout);
+        }
+        let asked = truth.table.services.iter().filter(|(key, _)| keys.contains(key));
+        let flow = |key: &ServiceKey, (at, d): (&SocketAddr, &Destination)| {
+            let active = truth.flows.get(&(*key, *at)).copied().unwrap_or(0);
+            (*at, Flow { weight: d.weight, active: if none { 0 } else { active }, inactive: 0 })
+        };
+        Ok(asked.map(|(key, e)| (*key, e.destinations.iter().map(|d| flow(key, d)).collect())).collect())
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {

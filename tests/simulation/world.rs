@@ -290,11 +290,8 @@ impl World {
         let left = self.truth().ours.clone();
         for key in left.difference(&plan.services.keys().copied().collect()) {
             // Made in another life, and not configured any more.
-            if self.mutant != Some(Mutant::ForgetsServices)
-                && let Some(entry) = stands.services.get(key)
-            {
-                self.reconciler.want(*key, Some(entry.clone()));
-                self.reconciler.want(*key, None);
+            if self.mutant != Some(Mutant::ForgetsServices) && stands.services.contains_key(key) {
+                self.reconciler.retire(*key);
             }
         }
         self.truth().ours.extend(plan.services.keys());
@@ -348,9 +345,13 @@ impl World {
         let answers = self.answers.iter().map(|(when, ..)| *when);
         let job = self.job.iter().map(|(when, _)| *when);
         let reconciler = self.reconciler.deadline().map(|at| Moment(at - self.epoch));
-        let drains = self.director.draining().next().map(|_| self.counted.after(INTERVAL));
-        let all =
-            asks.chain(answers).chain(job).chain(self.director.deadline()).chain(reconciler).chain(drains);
+        let connections = Some(self.counted.after(INTERVAL));
+        let all = asks
+            .chain(answers)
+            .chain(job)
+            .chain(self.director.deadline())
+            .chain(reconciler)
+            .chain(connections);
         all.min().map(|moment| moment.max(self.now))
     }
 
@@ -364,8 +365,8 @@ impl World {
         for (_, n, outcome) in due {
             self.hear(n, outcome);
         }
-        if self.director.draining().next().is_some() && now >= self.counted.after(INTERVAL) {
-            self.count();
+        if now >= self.counted.after(INTERVAL) {
+            self.connect();
         }
         if self.job.as_ref().is_some_and(|(at, _)| *at <= now)
             && let Some((_, job)) = self.job.take()
@@ -412,27 +413,16 @@ impl World {
     }
 
     /// Connections come to those that are given some, and go.
-    fn count(&mut self) {
+    fn connect(&mut self) {
         self.counted = self.now;
-        let mut truth = self.truth.lock().unwrap();
+        let mut truth = self.truth();
         let table = truth.table.clone();
-        let mut idle: BTreeMap<ServiceKey, BTreeSet<SocketAddr>> = BTreeMap::new();
         for (key, entry) in &table.services {
             for (at, destination) in &entry.destinations {
-                let flows = truth.flows.get(&(*key, *at)).copied().unwrap_or(3);
-                let ends = truth.random.below(2);
+                let flows = truth.flows.get(&(*key, *at)).copied().unwrap_or(0);
+                let ends = truth.random.below(2) as u32;
                 let flows = if destination.weight.is_live() { 3 } else { flows.saturating_sub(ends) };
                 truth.flows.insert((*key, *at), flows);
-                let all = self.mutant == Some(Mutant::CutsDrains);
-                if !destination.weight.is_live() && (flows == 0 || all) {
-                    idle.entry(*key).or_default().insert(*at);
-                }
-            }
-        }
-        drop(truth);
-        for key in self.director.draining().collect::<Vec<_>>() {
-            if let Some(idle) = idle.remove(&key) {
-                self.inform(Event::Idle(key, idle));
             }
         }
     }
@@ -444,14 +434,20 @@ impl World {
     }
 
     fn follow(&mut self) {
-        for key in self.director.poll_changed() {
-            self.want(key);
-        }
+        self.want_changed();
         while self.director.poll_notice().is_some() {}
         let now = self.instant();
         if let Some(job) = self.reconciler.job(now) {
             self.dispatch(job);
         }
+    }
+
+    fn want_changed(&mut self) {
+        let changed = self.director.poll_changed();
+        if !changed.is_empty() {
+            self.reconciler.drain(self.director.draining().collect());
+        }
+        changed.into_iter().for_each(|key| self.want(key));
     }
 
     fn want(&mut self, service: ServiceKey) {
@@ -522,11 +518,14 @@ impl World {
                         self.inform(Event::SetByHand(found.service, at, weight));
                     }
                 }
-                for key in self.director.poll_changed() {
-                    self.want(key);
-                }
+                self.want_changed();
                 if let Some(job) = self.reconciler.read(kernel, &scope, actual, now) {
                     self.dispatch(job);
+                }
+            }
+            Done::Counted { kernel, flows } => {
+                for (key, idle) in self.reconciler.counted(kernel, flows, now) {
+                    self.inform(Event::Idle(key, idle));
                 }
             }
             Done::Applied { kernel, ours, results, view } => {
@@ -709,6 +708,7 @@ fn kernel(truth: &Arc<Mutex<Truth>>, mutant: Option<Mutant>) -> SimKernel {
     let lies = Lies {
         adds_last: mutant == Some(Mutant::RemovesFirst),
         late: Vec::new(),
+        no_flows: mutant == Some(Mutant::CutsDrains),
         all_well: mutant == Some(Mutant::TrustsTheKernel),
         stale,
     };
