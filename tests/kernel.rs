@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod director; // the daemon: adoption, drift, reload, quiescence, what ipvsadm sees
+mod illness; // evidence on our own side delays removals, and nothing else does
 mod ldirectord; // called by ldirectord's name: its daemon, Debian's own files around it
 mod netlink; // the table: what is written reads back, every error has its meaning
 mod oracle; // the same tables as ldirectord, for every configuration that it has judged

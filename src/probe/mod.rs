@@ -165,8 +165,9 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     let (answer, behind) = within(limit, probe.ask(&call)).await;
     let result = answer.unwrap_or_else(|| Err(late(call.phase(), limit)));
     let mut outcome = Outcome::new(result, watch.read());
-    let timed_out = outcome.result.as_ref().is_err_and(|failure| failure.reason == Reason::Timeout);
-    if timed_out && behind > timeout / 2 {
+    // A server may have waited for us in vain, and closed.
+    let spoiled = |failure: &Failure| matches!(failure.reason, Reason::Timeout | Reason::Closed);
+    if behind > timeout / 2 && outcome.result.as_ref().is_err_and(spoiled) {
         outcome.illness = Some(Illness::Late);
     }
     outcome

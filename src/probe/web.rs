@@ -237,6 +237,9 @@ fn broken(error: hyper::Error) -> Failure {
     }
     let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
     let ended = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof);
+    if error.is_canceled() {
+        return fail(Reason::Closed, "the connection was closed before the request was sent");
+    }
     if error.is_incomplete_message() || ended {
         return fail(Reason::Closed, "the connection was closed before the end of the answer");
     }

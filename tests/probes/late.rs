@@ -72,10 +72,14 @@ async fn what_a_server_said_counts_however_long_we_stood_still() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_of_its_own_within_a_probe_is_ours_as_well() {
+async fn a_timeout_within_a_probe_and_a_server_that_did_not_wait_are_our_own_as_well() {
     let silent = Failure::new(Phase::Connect, Reason::Timeout, "no connection within 1 s");
-    let outcome = outcome(100, 5000, Some(Err(silent))).await;
-    assert_eq!(outcome.illness, Some(Illness::Late));
+    let silent = outcome(100, 5000, Some(Err(silent))).await;
+    assert_eq!(silent.illness, Some(Illness::Late));
+    // A server does not wait for ever for our next word.
+    let closed = || Failure::new(Phase::Receive, Reason::Closed, "the connection was closed");
+    assert_eq!(outcome(100, 5000, Some(Err(closed()))).await.illness, Some(Illness::Late));
+    assert_eq!(outcome(100, 0, Some(Err(closed()))).await.illness, None);
 }
 
 #[tokio::test(start_paused = true)]

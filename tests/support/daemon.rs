@@ -18,6 +18,8 @@ use super::net::Ns;
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
+    /// The name of its configuration.
+    name: &'static str,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -29,22 +31,31 @@ impl Daemon {
         Daemon::start_with(ns, configuration, &[])
     }
 
+    /// The same with a configuration in YAML.
+    pub fn start_yaml(ns: &Ns, configuration: &[u8]) -> Daemon {
+        Daemon::launch(ns, "lvsentry.yaml", configuration, &[])
+    }
+
     /// The same with more flags of `run`.
     pub fn start_with(ns: &Ns, configuration: &[u8], flags: &[&str]) -> Daemon {
+        Daemon::launch(ns, "ldirectord.cf", configuration, flags)
+    }
+
+    fn launch(ns: &Ns, name: &'static str, configuration: &[u8], flags: &[&str]) -> Daemon {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("lvsentry-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the daemon");
-        fs::write(folder.join("ldirectord.cf"), configuration).expect("its configuration");
+        fs::write(folder.join(name), configuration).expect("its configuration");
         let child = ns.enter(|| {
             private_folders();
-            spawn(&folder, flags)
+            spawn(&folder, name, flags)
         });
-        Daemon { child, folder }
+        Daemon { child, folder, name }
     }
 
     /// Replaces the configuration's text.
     pub fn write(&self, configuration: &[u8]) {
-        fs::write(self.folder.join("ldirectord.cf"), configuration).expect("its configuration");
+        fs::write(self.folder.join(self.name), configuration).expect("its configuration");
     }
 
     /// Tells it to read its configuration again.
@@ -101,6 +112,11 @@ impl Daemon {
         None
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("the daemon runs");
@@ -124,12 +140,12 @@ fn private_folders() {
     }
 }
 
-fn spawn(folder: &Path, flags: &[&str]) -> Child {
+fn spawn(folder: &Path, name: &str, flags: &[&str]) -> Child {
     let log = File::create(folder.join("log")).expect("a log");
     let again = log.try_clone().expect("a log");
     Command::new(binary())
         .args(["run", "-c"])
-        .arg(folder.join("ldirectord.cf"))
+        .arg(folder.join(name))
         .args(flags)
         .stdin(Stdio::null())
         .stdout(log)

@@ -121,8 +121,8 @@ impl Switch {
         Switch { ns, ports: AtomicU32::new(0) }
     }
 
-    /// Gives a namespace an interface on this switch, with an address (`10.0.0.1/24`).
-    pub fn plug(&self, ns: &Ns, interface: &str, address: &str) {
+    /// Gives a namespace an interface on this switch, with an address (`10.0.0.1/24`); says at which port.
+    pub fn plug(&self, ns: &Ns, interface: &str, address: &str) -> String {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         let switch = self.ns.path();
         ns.ip(&format!(
@@ -130,6 +130,17 @@ impl Switch {
              addr add {address} dev {interface}\nlink set {interface} up"
         ));
         self.ns.ip(&format!("link set {port} master br0\nlink set {port} up"));
+        port
+    }
+
+    /// Pulls the plug at a port: who stands there has no carrier.
+    pub fn cut(&self, port: &str) {
+        self.ns.ip(&format!("link set {port} down"));
+    }
+
+    /// Puts it in again.
+    pub fn mend(&self, port: &str) {
+        self.ns.ip(&format!("link set {port} up"));
     }
 }
 

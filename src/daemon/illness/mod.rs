@@ -3,15 +3,16 @@
 //! What a failure itself says (no descriptors, no ports, no buffers, timers late) is in it already. Here the
 //! way to a server that could not be reached is looked at: is there a route, does its interface have a
 //! carrier, does its gateway answer. A server on our own link that does not answer is its own fault.
-//! Only failures are looked into; what was seen of a route, an interface or a gateway holds for a second,
-//! so that a thousand servers that fail at once cost a few looks.
+//! Only failures are looked into; what was seen of a route, an interface or a gateway holds for a moment,
+//! and for what began before, so that a thousand servers that fail at once cost a few looks.
 
 mod memo;
 mod rtnetlink;
 mod way;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -31,11 +32,20 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// How long all of it may take; then a failure is believed.
 const LIMIT: Duration = Duration::from_millis(2500);
 
+/// What kept us from somebody, and when a look found it gone.
+#[derive(Debug, Clone, Copy)]
+struct Blame {
+    illness: Illness,
+    over: Option<Instant>,
+}
+
 /// Finds evidence. Asks the kernel on threads that may block, one question at a time.
 pub struct Evidence {
     turn: Semaphore,
     /// None while a question is under way, or when there is no socket.
     look: Arc<Mutex<Option<Box<dyn Look>>>>,
+    /// Whom we could not reach through faults of our own, and since when their way has been well again.
+    blamed: Mutex<BTreeMap<IpAddr, Blame>>,
     ways: Memo<IpAddr, Option<Way>>,
     carriers: Memo<u32, bool>,
     gateways: Memo<Gateway, bool>,
@@ -51,27 +61,52 @@ impl Evidence {
     /// Evidence from somebody else.
     pub fn with(look: Option<Box<dyn Look>>) -> Evidence {
         let (ways, carriers, gateways) = (Memo::default(), Memo::default(), Memo::default());
-        Evidence { turn: Semaphore::new(1), look: Arc::new(Mutex::new(look)), ways, carriers, gateways }
+        let (turn, look, blamed) = (Semaphore::new(1), Arc::new(Mutex::new(look)), Mutex::default());
+        Evidence { turn, look, blamed, ways, carriers, gateways }
     }
 
     /// Notes in an outcome what speaks against this host; `peer` is who was asked.
     pub async fn examine(&self, outcome: &mut Outcome, peer: Option<IpAddr>) {
-        let Err(failure) = &outcome.result else { return };
-        let unreached = matches!(failure.reason, Reason::Timeout | Reason::Unreachable);
-        if let (true, None, Some(peer)) = (unreached, outcome.illness, peer) {
-            outcome.illness = timeout(LIMIT, self.on_the_way(peer)).await.ok().flatten();
+        let Some(peer) = peer else { return };
+        let Err(failure) = &outcome.result else {
+            lock(&self.blamed).remove(&peer);
+            return;
+        };
+        if outcome.illness.is_none() && matches!(failure.reason, Reason::Timeout | Reason::Unreachable) {
+            let now = Instant::now();
+            let begun = now.checked_sub(outcome.took).unwrap_or(now);
+            let seen = timeout(LIMIT, self.on_the_way(peer, begun)).await.ok().flatten();
+            outcome.illness = self.in_force(peer, seen, begun);
         }
     }
 
-    /// What is wrong on this host's side of the way to `peer`.
-    async fn on_the_way(&self, peer: IpAddr) -> Option<Illness> {
-        let way = self.ways.get(peer, self.ask(move |look| look.way(peer), None)).await?;
+    /// What counts against this host in an exchange that began then, given what is seen now: an illness that
+    /// a look finds gone may still have spoiled exchanges that were under way.
+    fn in_force(&self, peer: IpAddr, seen: Option<Illness>, begun: Instant) -> Option<Illness> {
+        let mut blamed = lock(&self.blamed);
+        if let Some(illness) = seen {
+            blamed.insert(peer, Blame { illness, over: None });
+            return seen;
+        }
+        let blame = blamed.get_mut(&peer)?;
+        let over = *blame.over.get_or_insert_with(Instant::now);
+        if begun < over {
+            return Some(blame.illness);
+        }
+        blamed.remove(&peer);
+        None
+    }
+
+    /// What is wrong on this host's side of the way to `peer`, or was since.
+    async fn on_the_way(&self, peer: IpAddr, since: Instant) -> Option<Illness> {
+        let way = self.ways.get(peer, since, self.ask(move |look| look.way(peer), None)).await?;
         let Way::Out { interface, gateway } = way else { return Some(Illness::NoRoute) };
-        if !self.carriers.get(interface, self.ask(move |look| look.has_carrier(interface), true)).await {
+        let carrier = self.ask(move |look| look.has_carrier(interface), true);
+        if !self.carriers.get(interface, since, carrier).await {
             return Some(Illness::NoCarrier);
         }
         let gateway = Gateway { interface, address: gateway? };
-        (!self.gateways.get(gateway, self.answers(gateway)).await).then_some(Illness::Gateway)
+        (!self.gateways.get(gateway, since, self.answers(gateway)).await).then_some(Illness::Gateway)
     }
 
     /// Whether a gateway answers. One that the kernel believes in, since it did a while ago, is asked anew.
@@ -105,13 +140,18 @@ impl Evidence {
         let home = self.look.clone();
         let asking = tokio::task::spawn_blocking(move || {
             // Not there: a question hangs in the kernel, and who asked it has given up.
-            let mut look = home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            let mut look = lock(&home).take()?;
             let answer = question(look.as_mut());
-            *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+            *lock(&home) = Some(look);
             Some(answer)
         });
         asking.await.ok().flatten().unwrap_or(without)
     }
+}
+
+/// A panic elsewhere leaves what is guarded here whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::outcome::{Failure, Phase};
 
@@ -118,6 +120,45 @@ async fn a_gateway_that_was_there_a_while_ago_is_asked_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_under_way_when_an_illness_ended_is_still_put_down_to_it() {
+    let well = Arc::new(AtomicBool::new(false));
+    struct Mends(Arc<AtomicBool>);
+    impl Look for Mends {
+        fn way(&mut self, _: IpAddr) -> Option<Way> {
+            Some(Way::Out { interface: 2, gateway: None })
+        }
+        fn has_carrier(&mut self, _: u32) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+        fn state(&mut self, _: Gateway) -> State {
+            State::Unknown
+        }
+        fn solicit(&mut self, _: Gateway) {}
+    }
+    let evidence = Evidence::with(Some(Box::new(Mends(well.clone()))));
+    let judged = || judged(&evidence, Reason::Timeout);
+    assert_eq!(judged().await, Some(Illness::NoCarrier));
+    well.store(true, Ordering::Relaxed);
+    // Two exchanges of a second each that began before a look found the way well.
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(judged().await, Some(Illness::NoCarrier));
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(judged().await, Some(Illness::NoCarrier));
+    // And one that began since.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(judged().await, None);
+    // A good answer ends it as well.
+    well.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(judged().await, Some(Illness::NoCarrier));
+    well.store(true, Ordering::Relaxed);
+    let mut good = Outcome::new(Ok("well".into()), Duration::ZERO);
+    evidence.examine(&mut good, Some(SERVER)).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(judged().await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_of_the_server_and_good_results_are_not_looked_into() {
     let host = Host { carrier: false, ..Host::new() };
     let evidence = host.evidence();
@@ -137,7 +178,7 @@ async fn answers_of_the_server_and_good_results_are_not_looked_into() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_failures_at_once_cost_one_look_each_second() {
+async fn many_failures_at_once_cost_one_look() {
     let host = Host { states: (State::Believed, State::Asking), ..Host::new() };
     let evidence = Arc::new(host.evidence());
     let all: Vec<_> = (0..200)
