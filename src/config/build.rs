@@ -31,6 +31,7 @@ pub fn build(source: &Source, draft: Draft, kinds: Kinds, faults: &mut Faults) -
             callback: draft.callback.map(|said| said.value),
             execute: draft.execute.into_iter().map(|said| said.value).collect(),
             maintenance: draft.maintenance.map(|said| said.value),
+            sysctls: draft.sysctls.into_iter().map(|(name, said)| (name, said.value)).collect(),
             ..Config::default()
         },
     };

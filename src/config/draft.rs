@@ -55,6 +55,8 @@ pub struct Draft {
     pub execute: Vec<Said<String>>,
     /// The directory where a file of a server's name takes that server out.
     pub maintenance: Option<Said<PathBuf>>,
+    /// Kernel parameters below `net.ipv4.vs` that are to have these values.
+    pub sysctls: Vec<(&'static str, Said<String>)>,
     /// The services, in the order of the text.
     pub services: Vec<ServiceDraft>,
 }

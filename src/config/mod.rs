@@ -146,6 +146,8 @@ pub struct Config {
     pub execute: Vec<String>,
     /// The directory where a file of a server's name takes that server out.
     pub maintenance: Option<PathBuf>,
+    /// Kernel parameters below `net.ipv4.vs` that are to have these values.
+    pub sysctls: BTreeMap<&'static str, String>,
     /// What the addresses of servers are called where the configuration names them by name.
     pub names: BTreeMap<IpAddr, BTreeSet<String>>,
     /// What is told and run around services.

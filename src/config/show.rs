@@ -62,6 +62,9 @@ pub fn shown(source: &Source, draft: &Draft) -> Shown {
         daemon.said("execute", said, String::clone);
     }
     daemon.maybe("maintenance_dir", draft.maintenance.as_ref(), |path| path.display().to_string());
+    for (name, said) in &draft.sysctls {
+        daemon.said(&format!("lvs.sysctl.{name}"), said, String::clone);
+    }
     let services = draft.services.iter().map(|draft| service(source, draft)).collect();
     Shown { file: source.name.to_string(), values: daemon.rows, services }
 }

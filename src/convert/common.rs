@@ -11,7 +11,7 @@ use crate::config::yaml::settings::{BY_HAND, ON_FAILURE};
 use crate::convert::comments::{Comments, Remarks};
 use crate::convert::text::scalar;
 use crate::convert::{Line, path, taken};
-use crate::model::{Fallback, Forward, ServiceKey};
+use crate::model::{Fallback, Forward, Protocol, ServiceKey};
 use crate::span::Span;
 
 /// A setting as it is written, and where the old file says it.
@@ -25,15 +25,20 @@ pub(super) struct Setting {
     span: Option<Span>,
     /// What is to be said of a default that people are wrong about.
     doubt: Option<&'static str>,
+    /// Whether each service must say it for itself.
+    is_own: bool,
 }
 
 /// Every setting of a service that `defaults` may hold, in the order of writing.
 pub(super) fn settings(service: &ServiceDraft) -> Vec<Setting> {
     let check = &service.check;
+    let is_udp = matches!(service.key, ServiceKey::Address(Protocol::Udp, _));
     let mut all = Vec::new();
     let mut put = |name, value: String, span: &Option<Span>, doubt: &'static str| {
         let doubt = Some(doubt).filter(|doubt| span.is_none() && !doubt.is_empty());
-        all.push(Setting { name, value, span: span.clone(), doubt });
+        // What `defaults` say of failed servers does not hold for UDP.
+        let is_own = name == "on_failure" && is_udp;
+        all.push(Setting { name, value, span: span.clone(), doubt, is_own });
     };
     put("scheduler", scalar(&service.scheduler.value), &service.scheduler.span, "");
     if let Some(way) = one_way(service) {
@@ -105,7 +110,8 @@ impl Common {
         }
         let mut votes: BTreeMap<(&str, String), (usize, Setting)> = BTreeMap::new();
         let mut order: Vec<&'static str> = Vec::new();
-        for setting in services.iter().flat_map(|service| settings(service)) {
+        for setting in services.iter().flat_map(|service| settings(service)).filter(|setting| !setting.is_own)
+        {
             if !order.contains(&setting.name) {
                 order.push(setting.name);
             }
@@ -126,7 +132,8 @@ impl Common {
 
     /// Whether it stands here, so that the service need not say it.
     pub(super) fn has(&self, setting: &Setting) -> bool {
-        self.settings.iter().any(|common| common.name == setting.name && common.value == setting.value)
+        let same = |common: &Setting| common.name == setting.name && common.value == setting.value;
+        !setting.is_own && self.settings.iter().any(same)
     }
 
     /// The alerts of a service, if they are not those of all.

@@ -20,6 +20,7 @@ pub mod reconcile;
 pub mod rehearsal;
 pub mod reload;
 pub mod start;
+pub mod sysctl;
 pub mod syslog;
 pub mod telling;
 

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::queue::say;
 use super::rehearsal::Rehearsal;
-use super::{Daemon, Event, Loader, Setup, journal, logging, reload};
+use super::{Daemon, Event, Loader, Setup, journal, logging, reload, sysctl};
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Run};
 use crate::config::diagnostic::Report;
 use crate::config::{self, Extras, Loaded, LogTarget, SystemNames};
@@ -89,8 +89,9 @@ pub fn run(flags: &Run) -> Result<(), StartError> {
     let kernel = open(flags)?;
     let guards = logging::start(log_target(flags, &loaded.config.log), &instance(&path));
     // A rehearsal starts no other daemons.
-    let further = is_real(flags).then(|| OsString::from("ldirectord"));
-    serve(Launch { path, load, loaded, kernel, log: guards.target(), further }, || ())
+    let is_real = is_real(flags);
+    let further = is_real.then(|| OsString::from("ldirectord"));
+    serve(Launch { path, load, loaded, kernel, log: guards.target(), further, is_real }, || ())
 }
 
 /// Reads a configuration.
@@ -118,17 +119,25 @@ pub struct Launch {
     pub log: Option<logging::Target>,
     /// The name by which we call ourselves for further instances (`execute`); none starts none.
     pub further: Option<OsString>,
+    /// Whether it is the kernel's own table that is kept, so that its parameters matter.
+    pub is_real: bool,
 }
 
 /// Runs a daemon until it is stopped. `ready` is called once, when it listens to signals and has
 /// read the kernel's table.
 pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
-    let Launch { path, load, loaded, kernel, log, further } = launch;
+    let Launch { path, load, loaded, kernel, log, further, is_real } = launch;
     // Where the daemon stands in the file system may not change which file it reads.
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let watched = absolute.clone();
-    let loader: Loader = Arc::new(move || load(&absolute));
+    let settle = move |loaded: &Loaded| {
+        if is_real {
+            sysctl::settle(&loaded.config);
+        }
+    };
+    let loader: Loader = Arc::new(move || load(&absolute).inspect(settle));
     journal::report(&loaded.report);
+    settle(&loaded);
     let slots = raise_limits();
     let setup = Setup { config: loaded.config, path, loader, kernel, tools: Tools::new(), slots };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

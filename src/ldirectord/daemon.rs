@@ -103,7 +103,8 @@ impl Called {
         let further = Some(self.program.clone());
         let result = Netlink::open().map_err(StartError::Kernel).and_then(|kernel| {
             let kernel = Box::new(kernel);
-            start::serve(Launch { path, load, loaded, kernel, log, further }, ready)
+            let launch = Launch { path, load, loaded, kernel, log, further, is_real: true };
+            start::serve(launch, ready)
         });
         drop(held);
         match result {

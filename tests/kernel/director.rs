@@ -319,3 +319,36 @@ fn a_signal_to_end_ends_it_within_its_time_while_checks_hang() {
     assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}", start.elapsed());
     assert_eq!(pair.director.table(), [""; 0]);
 }
+
+#[test]
+fn parameters_that_matter_are_told_with_their_cure_and_set_where_the_file_says_so() {
+    let director = Ns::new();
+    let told = |daemon: &Daemon, line: &str| {
+        wait_until(SOON, line, || daemon.log(), || daemon.log().contains(line));
+    };
+    let old = Daemon::start(&director, b"virtual=10.3.0.1:80\n\treal=127.0.0.2:80 masq\n\tchecktype=on\n");
+    told(&old, "net.ipv4.vs.expire_nodest_conn is 0 (1 service)");
+    told(&old, "cure: sysctl -w net.ipv4.vs.expire_nodest_conn=1");
+    assert!(!old.log().contains("expire_quiescent_template"), "{}", old.log());
+    drop(old);
+    let text = "lvs: { sysctl: { expire_nodest_conn: 1, conn_reuse_mode: 77777777777777777777 } }\n\
+        services:\n  - { listen: [\"10.3.0.1:80/tcp\"], forward: masq, check: none, servers: [\"127.0.0.2:80\"] }\n";
+    let new = Daemon::start_yaml(&director, text.as_bytes());
+    told(&new, "net.ipv4.vs.expire_nodest_conn is set to 1");
+    told(&new, "cannot set net.ipv4.vs.conn_reuse_mode to 77777777777777777777");
+    told(&new, "Added real server: 127.0.0.2:80");
+    assert!(!new.log().contains("expire_nodest_conn is 0"), "{}", new.log());
+    let value = director.enter(|| std::fs::read_to_string("/proc/sys/net/ipv4/vs/expire_nodest_conn"));
+    assert_eq!(value.unwrap().trim(), "1");
+    director.sysctl(&["vs.expire_nodest_conn=0"]);
+    new.reload();
+    wait_until(
+        SOON,
+        "a reload sets it again",
+        || new.log(),
+        || new.log().matches("net.ipv4.vs.expire_nodest_conn is set to 1").count() == 2,
+    );
+    let log = new.log();
+    let (set, made) = (log.find("expire_nodest_conn is set to 1"), log.find("Added virtual server"));
+    assert!(set < made, "before the table is touched:\n{log}");
+}

@@ -73,6 +73,16 @@ fn every_value_is_shown_with_its_origin_and_no_secret() {
 }
 
 #[test]
+fn kernel_parameters_are_shown() {
+    let path = std::env::temp_dir().join(format!("lvsentry-show-{}.yaml", std::process::id()));
+    std::fs::write(&path, "services: []\nlvs:\n  sysctl:\n    conn_reuse_mode: 1\n").unwrap();
+    let (status, table, _) = run(&["config", "show", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    let line = table.lines().find(|line| line.starts_with("lvs.sysctl.conn_reuse_mode ")).unwrap_or(&table);
+    assert!(status == 0 && line.contains(" 1 ") && line.ends_with(".yaml:4"), "{table}");
+}
+
+#[test]
 fn the_same_is_there_as_json_from_yaml_too() {
     let (status, text, _) = run(&["config", "show", "--json", &sample("mail.yaml")]);
     assert_eq!(status, 0);

@@ -150,3 +150,28 @@ fn the_sample_in_the_readme_loads() {
     let (sample, _) = rest.split_once("```").expect("its end");
     assert_eq!(services(sample)[0].servers.len(), 2);
 }
+
+#[test]
+fn what_defaults_say_of_failed_servers_is_not_for_udp() {
+    let text = r#"
+defaults: { check: connect, forward: masq, on_failure: quiesce }
+services:
+  - { listen: ["192.0.2.1:53/udp", "192.0.2.1:53/tcp"], servers: ["10.0.0.1:53"] }
+  - { listen: ["192.0.2.2:53/udp"], servers: ["10.0.0.1:53"], on_failure: quiesce }
+"#;
+    let services = services(text);
+    let on_failure = |id: &str| {
+        services.iter().find(|service| service.key.id() == id).map(|service| service.policy.on_failure)
+    };
+    assert_eq!(on_failure("udp:192.0.2.1:53"), Some(OnFailure::Remove));
+    assert_eq!(on_failure("tcp:192.0.2.1:53"), Some(OnFailure::Quiesce));
+    assert_eq!(on_failure("udp:192.0.2.2:53"), Some(OnFailure::Quiesce), "it says so itself");
+}
+
+#[test]
+fn kernel_parameters_are_kept_as_the_kernel_takes_them() {
+    let text = "lvs: { sysctl: { expire_nodest_conn: 1, sync_threshold: \"3 50\" } }\nservices: []\n";
+    let sysctls = accept(text).sysctls;
+    assert_eq!(sysctls, [("expire_nodest_conn", "1".into()), ("sync_threshold", "3 50".into())].into());
+    assert!(accept("lvs: {}\nservices: []\n").sysctls.is_empty());
+}

@@ -49,6 +49,7 @@ pub fn resolve(source: &Source, raw: &Raw, names: &dyn Names, faults: &mut Fault
         callback: globals.callback.as_ref().map(path),
         execute: globals.execute.iter().map(text).collect(),
         maintenance: globals.maintenancedir.as_ref().map(path),
+        sysctls: Vec::new(),
         services,
     }
 }

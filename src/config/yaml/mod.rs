@@ -18,6 +18,7 @@ pub mod names;
 pub mod node;
 pub mod server;
 pub mod settings;
+pub mod sysctl;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ use server::Home;
 use settings::Settings;
 
 /// The names of the whole file.
-const FILE: [&str; 9] = [
+const FILE: [&str; 10] = [
     "defaults",
     "services",
     "alerts",
@@ -48,6 +49,7 @@ const FILE: [&str; 9] = [
     "execute",
     "maintenance_dir",
     "forgiving",
+    "lvs",
 ];
 
 /// The names of a service beside [`settings::NAMES`].
@@ -62,6 +64,7 @@ pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults)
         callback: None,
         execute: Vec::new(),
         maintenance: None,
+        sysctls: Vec::new(),
         services: Vec::new(),
     };
     let Some(root) = faults.keep(node::parse(source)) else { return draft };
@@ -80,6 +83,7 @@ pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults)
     draft.forgiving = file.take("forgiving", faults, Item::flag).is_some_and(|said| said.value);
     draft.callback = file.take("callback", faults, Item::path);
     draft.maintenance = file.take("maintenance_dir", faults, Item::path);
+    draft.sysctls = file.get("lvs").map(|item| sysctl::read(&item, faults)).unwrap_or_default();
     if let Some(members) = file.take("execute", faults, Item::one_or_more) {
         draft.execute = all(members.iter().map(Item::line), faults);
     }
@@ -142,6 +146,10 @@ fn log(item: &Item, faults: &mut Faults) -> Option<Said<LogTarget>> {
     }
 }
 
+fn is_udp(key: ServiceKey) -> bool {
+    matches!(key, ServiceKey::Address(Protocol::Udp, _))
+}
+
 struct Reader<'a, 'f> {
     source: &'a Source,
     places: Places<'a>,
@@ -160,6 +168,8 @@ impl Reader<'_, '_> {
         let names: Vec<&'static str> = SERVICE.into_iter().chain(settings::NAMES).collect();
         let Some(fields) = Fields::read(node, "a service", &names, self.faults) else { return Vec::new() };
         let own = Settings::read(&fields, self.kinds, self.faults);
+        // What `defaults` say of failed servers is not for UDP: a client's packets keep its entry alive.
+        let removes_udp = own.on_failure.is_none();
         let settings = own.or(&self.defaults);
         let name = fields.take("name", self.faults, Item::line);
         let comment = fields.take("comment", self.faults, Item::line);
@@ -199,7 +209,10 @@ impl Reader<'_, '_> {
                 netmask,
                 fall: settings.check.fall.unwrap_or(Said::default(1)),
                 rise: settings.check.rise.unwrap_or(Said::default(1)),
-                on_failure: settings.on_failure.unwrap_or(Said::default(OnFailure::Remove)),
+                on_failure: settings
+                    .on_failure
+                    .filter(|_| !(removes_udp && is_udp(key)))
+                    .unwrap_or(Said::default(OnFailure::Remove)),
                 by_hand: settings.by_hand.unwrap_or(Said::default(ByHand::Repair)),
                 clean_stop: settings.clean_stop.unwrap_or(Said::default(false)),
                 removal: Said::default(Removal::AsFailed),
@@ -297,7 +310,7 @@ impl Reader<'_, '_> {
     /// One-packet scheduling, for UDP only.
     fn one_packet(&mut self, key: ServiceKey, settings: &Settings) -> Said<bool> {
         let Some(said) = settings.one_packet.clone() else { return Said::default(false) };
-        let is_udp = matches!(key, ServiceKey::Address(Protocol::Udp, _));
+        let is_udp = is_udp(key);
         if let (true, false, Some(span)) = (said.value, is_udp, &said.span) {
             let message = format!("`one_packet` has no effect: {} is not udp", key.id());
             self.faults
