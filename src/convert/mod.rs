@@ -64,7 +64,8 @@ pub fn yaml(source: &Source, draft: &Draft, forgiving: bool) -> String {
         writer.lines(2, &defaults);
     }
     writer.lines(0, &common.alerts());
-    writer.out.push_str(if blocks.is_empty() { "services: []\n" } else { "services:\n" });
+    let nobody = blocks.iter().all(|(_, lines)| lines.is_none());
+    writer.out.push_str(if nobody { "services: []\n" } else { "services:\n" });
     for (i, (service, lines)) in blocks.iter().enumerate() {
         let above = writer.comments.rest_to(service.line.start);
         let end = draft.services.get(i + 1).map_or(source.text.len(), |next| next.line.start);
