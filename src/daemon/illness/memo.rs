@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// How long an answer holds.
-const HOLDS: Duration = Duration::from_secs(1);
+const HOLDS: Duration = Duration::from_millis(200);
 
 /// Above so many answers old ones are looked for, to be forgotten.
 const ROOM: usize = 256;
@@ -34,9 +34,10 @@ impl<K: Ord, V> Default for Memo<K, V> {
 }
 
 impl<K: Ord + Copy, V: Clone> Memo<K, V> {
-    /// The answer to `key`: one that still holds, the one that somebody waits for already, or that of `ask`.
-    pub(super) async fn get(&self, key: K, ask: impl Future<Output = V>) -> V {
-        let slot = self.slot(key);
+    /// The answer to `key`: one that still holds and is not older than `since`, the one that somebody waits for
+    /// already, or that of `ask`.
+    pub(super) async fn get(&self, key: K, since: Instant, ask: impl Future<Output = V>) -> V {
+        let slot = self.slot(key, since);
         let answer = slot.get_or_init(|| async {
             let answer = ask.await;
             (Instant::now(), answer)
@@ -44,7 +45,7 @@ impl<K: Ord + Copy, V: Clone> Memo<K, V> {
         answer.await.1.clone()
     }
 
-    fn slot(&self, key: K) -> Slot<V> {
+    fn slot(&self, key: K, since: Instant) -> Slot<V> {
         // A panic elsewhere leaves whole slots behind.
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -54,7 +55,7 @@ impl<K: Ord + Copy, V: Clone> Memo<K, V> {
             slots.room = slots.all.len() * 2 + ROOM;
         }
         let slot = slots.all.entry(key).or_default();
-        if !holds(slot) {
+        if !holds(slot) || slot.get().is_some_and(|(at, _)| *at < since) {
             *slot = Slot::default();
         }
         slot.clone()
@@ -70,33 +71,35 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_the_same_within_a_second_shares_one_answer() {
-        let (memo, asked) = (Memo::default(), AtomicU32::new(0));
+    async fn who_asks_the_same_at_once_shares_one_answer() {
+        let (memo, asked, start) = (Memo::default(), AtomicU32::new(0), Instant::now());
         let ask = || async {
             sleep(Duration::from_millis(300)).await;
             asked.fetch_add(1, Ordering::Relaxed)
         };
-        assert_eq!(tokio::join!(memo.get(1, ask()), memo.get(1, ask())), (0, 0));
-        assert_eq!(memo.get(2, async { 7 }).await, 7, "another question has an answer of its own");
+        assert_eq!(tokio::join!(memo.get(1, start, ask()), memo.get(1, start, ask())), (0, 0));
+        assert_eq!(memo.get(2, start, async { 7 }).await, 7, "another question has an answer of its own");
         advance(HOLDS - Duration::from_millis(1)).await;
-        assert_eq!(memo.get(1, ask()).await, 0);
+        assert_eq!(memo.get(1, start, ask()).await, 0);
         advance(Duration::from_millis(1)).await;
-        assert_eq!(memo.get(1, ask()).await, 1, "it has become old");
+        assert_eq!(memo.get(1, start, ask()).await, 1, "it has become old");
+        advance(HOLDS / 2).await;
+        assert_eq!(memo.get(1, Instant::now(), ask()).await, 2, "it is older than what it is to explain");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_leaves_the_asking_to_the_next() {
         let memo = Memo::default();
-        let never = memo.get(1, std::future::pending::<u32>());
+        let never = memo.get(1, Instant::now(), std::future::pending::<u32>());
         assert!(tokio::time::timeout(HOLDS, never).await.is_err());
-        assert_eq!(memo.get(1, async { 7 }).await, 7);
+        assert_eq!(memo.get(1, Instant::now(), async { 7 }).await, 7);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_old_is_forgotten() {
         let memo = Memo::default();
         for n in 0..100 * ROOM {
-            memo.get(n, async { n }).await;
+            memo.get(n, Instant::now(), async { n }).await;
             advance(HOLDS / 100).await;
         }
         let kept = memo.0.lock().unwrap().all.len();

@@ -3,8 +3,8 @@
 //! What a failure itself says (no descriptors, no ports, no buffers, timers late) is in it already. Here the
 //! way to a server that could not be reached is looked at: is there a route, does its interface have a
 //! carrier, does its gateway answer. A server on our own link that does not answer is its own fault.
-//! Only failures are looked into; what was seen of a route, an interface or a gateway holds for a second,
-//! so that a thousand servers that fail at once cost a few looks.
+//! Only failures are looked into; what was seen of a route, an interface or a gateway holds for a moment,
+//! and for what began before, so that a thousand servers that fail at once cost a few looks.
 
 mod memo;
 mod rtnetlink;
@@ -75,7 +75,7 @@ impl Evidence {
         if outcome.illness.is_none() && matches!(failure.reason, Reason::Timeout | Reason::Unreachable) {
             let now = Instant::now();
             let begun = now.checked_sub(outcome.took).unwrap_or(now);
-            let seen = timeout(LIMIT, self.on_the_way(peer)).await.ok().flatten();
+            let seen = timeout(LIMIT, self.on_the_way(peer, begun)).await.ok().flatten();
             outcome.illness = self.in_force(peer, seen, begun);
         }
     }
@@ -97,15 +97,16 @@ impl Evidence {
         None
     }
 
-    /// What is wrong on this host's side of the way to `peer`.
-    async fn on_the_way(&self, peer: IpAddr) -> Option<Illness> {
-        let way = self.ways.get(peer, self.ask(move |look| look.way(peer), None)).await?;
+    /// What is wrong on this host's side of the way to `peer`, or was since.
+    async fn on_the_way(&self, peer: IpAddr, since: Instant) -> Option<Illness> {
+        let way = self.ways.get(peer, since, self.ask(move |look| look.way(peer), None)).await?;
         let Way::Out { interface, gateway } = way else { return Some(Illness::NoRoute) };
-        if !self.carriers.get(interface, self.ask(move |look| look.has_carrier(interface), true)).await {
+        let carrier = self.ask(move |look| look.has_carrier(interface), true);
+        if !self.carriers.get(interface, since, carrier).await {
             return Some(Illness::NoCarrier);
         }
         let gateway = Gateway { interface, address: gateway? };
-        (!self.gateways.get(gateway, self.answers(gateway)).await).then_some(Illness::Gateway)
+        (!self.gateways.get(gateway, since, self.answers(gateway)).await).then_some(Illness::Gateway)
     }
 
     /// Whether a gateway answers. One that the kernel believes in, since it did a while ago, is asked anew.

@@ -178,7 +178,7 @@ async fn answers_of_the_server_and_good_results_are_not_looked_into() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_failures_at_once_cost_one_look_each_second() {
+async fn many_failures_at_once_cost_one_look() {
     let host = Host { states: (State::Believed, State::Asking), ..Host::new() };
     let evidence = Arc::new(host.evidence());
     let all: Vec<_> = (0..200)
