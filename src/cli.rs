@@ -119,6 +119,11 @@ pub enum Command {
     },
     /// Has the daemon read its configuration anew; says what changed, or why not
     Reload,
+    /// Has a standby keep the kernel's table, until its file or address says otherwise
+    Promote,
+    /// Has the daemon stand by, until its file or address says otherwise: its services stay as they
+    /// stand, or are removed (`on_demote`)
+    Demote,
     /// Ends the daemon; its services leave the kernel where the configuration says so
     Stop,
 }

@@ -365,6 +365,10 @@ fn the_commands_show_and_steer_a_running_daemon_and_a_crash_loses_no_order() {
     let (status, said) = running.said("disable 10.0.0.7");
     assert!(status == 1 && said.contains("did you mean 10.0.0.") && said.lines().count() == 1, "{said}");
     assert_eq!(running.said("weight 10.0.0.2 heavy").0, 2);
+    assert_eq!(running.said("promote"), (0, "active, as before\n".into()));
+    assert_eq!(running.said("demote"), (0, "standby\n".into()));
+    assert!(running.said("status").1.contains("standby, the kernel is left alone: by hand"));
+    assert_eq!(running.said("promote"), (0, "active\n".into()));
     // A crash, and a new daemon: what was decided still is.
     let running = Running::start(running.kill());
     let (status, table) = running.said("status shop");

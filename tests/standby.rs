@@ -30,7 +30,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// Two services; the second has a fallback.
 const TWO: &str = "
-defaults: { forward: masq, check: connect }
+defaults: { forward: masq, check: connect, drain: off }
 services:
   - { listen: '192.0.2.1:80', servers: [10.0.0.1, 10.0.0.2, 10.0.0.3] }
   - { listen: '192.0.2.2:80', servers: [10.0.0.4], fallback: ['127.0.0.1:80'], clean_stop: true }

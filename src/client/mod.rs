@@ -23,7 +23,7 @@ use crate::cli::{
 };
 use crate::http::ask::{Happening, Reloaded};
 use crate::http::explain::Explained;
-use crate::http::request::{LiftRequest, OrderRequest, encoded};
+use crate::http::request::{LiftRequest, OrderRequest, Turned, encoded};
 use crate::http::status::{Done, State, Status};
 use crate::http::{Refused, socket};
 
@@ -138,6 +138,8 @@ impl Client {
                 self.order(request).await.map(|_| EXIT_OK)
             }
             Command::Reload => self.reload().await,
+            Command::Promote => self.turn("promote").await,
+            Command::Demote => self.turn("demote").await,
             Command::Stop => self.stop().await,
             Command::Run(_) | Command::Check { .. } | Command::Convert { .. } | Command::Config(_) => {
                 Err(ClientError::Usage("this command asks no daemon".into()))
@@ -255,6 +257,13 @@ impl Client {
     async fn reload(&self) -> Result<u8, ClientError> {
         let text = self.call(Method::POST, "/api/v1/reload", None::<&()>).await?;
         print(show::reloaded(&read::<Reloaded>(&text)?).as_bytes());
+        Ok(EXIT_OK)
+    }
+
+    /// Has it keep the table, or stand by.
+    async fn turn(&self, how: &str) -> Result<u8, ClientError> {
+        let text = self.call(Method::POST, &format!("/api/v1/{how}"), None::<&()>).await?;
+        print(show::turned(&read::<Turned>(&text)?).as_bytes());
         Ok(EXIT_OK)
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::http::ask::{Happening, Reloaded};
 use crate::http::explain::{Details, Explained};
+use crate::http::request::Turned;
 use crate::http::status::{Done, Server, Service, State, Status};
 
 /// A text without control characters, line ends aside.
@@ -32,6 +33,9 @@ pub(super) fn status(status: &Status) -> String {
         let until = order.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
         // Writing to a String does not fail.
         let _ = writeln!(text, "order: {} {}{reason}, given {}{until}", order.order, order.whom, order.given);
+    }
+    if !status.active {
+        let _ = writeln!(text, "standby, the kernel is left alone: {}", status.role);
     }
     if let Some(unwell) = &status.unwell {
         let _ = writeln!(text, "this director is unwell: {unwell}");
@@ -188,6 +192,13 @@ pub(super) fn draining(status: &Status, done: &Done) -> String {
         }
     }
     plain(&text)
+}
+
+/// Which role the daemon has now.
+pub(super) fn turned(turned: &Turned) -> String {
+    let role = if turned.active { "active" } else { "standby" };
+    let before = if turned.turned { "" } else { ", as before" };
+    format!("{role}{before}\n")
 }
 
 /// What a reload changed.

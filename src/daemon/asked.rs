@@ -78,6 +78,12 @@ impl Daemon {
                 self.reload_asked.push(reply);
                 self.take(Event::Reload);
             }
+            Ask::Turn(active, reply) => {
+                let turned = self.duty.active != active && self.stopping.is_none();
+                let why = "by hand".to_owned();
+                self.take(if active { Event::Promote(why) } else { Event::Demote(why) });
+                let _ = reply.send(turned);
+            }
             Ask::Stop(reply) => {
                 // Before the loop ends, so that it is heard.
                 let _ = reply.send(());
@@ -152,6 +158,8 @@ impl Daemon {
             epoch: self.epoch,
             path: self.path.clone(),
             stopping: self.stopping.is_some(),
+            active: self.duty.active,
+            role: self.duty.why.clone(),
             fitness: self.director.fitness(),
             illness: self.director.illness(),
             services: self.director.pools().map(|pool| self.seen(pool, results)).collect(),

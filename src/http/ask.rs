@@ -30,6 +30,8 @@ pub enum Ask {
     Lift(Lift, oneshot::Sender<Result<Obeyed, Refusal>>),
     /// The configuration is to be read anew.
     Reload(oneshot::Sender<Result<Reloaded, Refusal>>),
+    /// It is to keep the table, or to stand by.
+    Turn(bool, oneshot::Sender<bool>),
     /// The daemon is to end.
     Stop(oneshot::Sender<()>),
 }
@@ -113,6 +115,10 @@ pub struct Snapshot {
     pub path: PathBuf,
     /// Whether the daemon is about to end.
     pub stopping: bool,
+    /// Whether it keeps the table; else it stands by.
+    pub active: bool,
+    /// Why it does, or does not.
+    pub role: String,
     /// How much of what it looks at it can see, in percent.
     pub fitness: u8,
     /// What makes it unwell.

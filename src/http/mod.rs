@@ -8,6 +8,7 @@
 //! | `POST /api/v1/orders` | drain, disable, weight |
 //! | `DELETE /api/v1/orders` | takes them back |
 //! | `POST /api/v1/reload` | reads the configuration anew, says what changed or why not |
+//! | `POST /api/v1/promote`, `POST /api/v1/demote` | keeps the table from now on; stands by |
 //! | `POST /api/v1/stop` | ends the daemon |
 //!
 //! Each request is an [`Ask`] to the daemon's loop, which alone owns what is asked for. Connections,
@@ -39,7 +40,7 @@ use tokio::time::sleep;
 
 use ask::{Ask, Obeyed, Refusal, Seen, Snapshot};
 use follow::Follow;
-use request::{LiftRequest, OrderRequest, query};
+use request::{LiftRequest, OrderRequest, Turned, query};
 use socket::Listener;
 
 /// Connections at a time, and of them those that follow events.
@@ -170,13 +171,18 @@ async fn answer(request: Request<Incoming>, site: &Site) -> Result<Response<Body
             let reloaded = site.ask(Ask::Reload).await??;
             Ok(json(&reloaded, StatusCode::OK))
         }
+        (turn @ ("/api/v1/promote" | "/api/v1/demote"), Method::POST) => {
+            let active = turn == "/api/v1/promote";
+            let turned = site.ask(|reply| Ask::Turn(active, reply)).await?;
+            Ok(json(&Turned { active, turned }, StatusCode::OK))
+        }
         ("/api/v1/stop", Method::POST) => {
             site.ask(Ask::Stop).await?;
             Ok(json(&serde_json::json!({ "stopping": true }), StatusCode::OK))
         }
         ("/api/v1/status" | "/api/v1/explain" | "/api/v1/events", _) => wrong_method("GET"),
         ("/api/v1/orders", _) => wrong_method("POST, DELETE"),
-        ("/api/v1/reload" | "/api/v1/stop", _) => wrong_method("POST"),
+        ("/api/v1/reload" | "/api/v1/promote" | "/api/v1/demote" | "/api/v1/stop", _) => wrong_method("POST"),
         _ => Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path")),
     }
 }

@@ -138,6 +138,15 @@ pub fn encoded(text: &str) -> String {
     text.bytes().map(|b| if safe(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
+/// What a change of role did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Turned {
+    /// Whether it keeps the table now.
+    pub active: bool,
+    /// Whether it had another role before.
+    pub turned: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

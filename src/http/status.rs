@@ -23,7 +23,11 @@ pub struct Status {
     pub started: String,
     /// Whether it is about to end.
     pub stopping: bool,
-    /// How much of what it looks at it can see, in percent.
+    /// Whether it keeps the kernel's table; else it stands by.
+    pub active: bool,
+    /// Why it does, or does not.
+    pub role: String,
+    /// How much of what it looks at it can see, in percent: for a cluster that chooses among directors.
     pub fitness: u8,
     /// What makes it unwell, while removals are delayed for it.
     pub unwell: Option<String>,
@@ -188,6 +192,8 @@ pub fn status(seen: &Snapshot, only: impl Fn(&Seen) -> bool) -> Status {
         config: seen.path.display().to_string(),
         started: clock.time(Moment::default()),
         stopping: seen.stopping,
+        active: seen.active,
+        role: seen.role.clone(),
         fitness: seen.fitness,
         unwell: seen.illness.map(|illness| illness.to_string()),
         services: services.map(|service| self::service(service, clock, seen.now)).collect(),
