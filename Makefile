@@ -1,13 +1,16 @@
 # What there is to do with a clone. Everything needs Rust (rustup.rs) and a Debian-like system;
 # the scripts install the few packages that they need and say which.
 
-.PHONY: demo test deny bench deb oracle
+.PHONY: demo test soak deny bench deb oracle
 
 demo: ## shows the main job in under a minute, on a real IPVS table
 	tests/lab/demo
 
 test: ## format, lints, docs, all tests, those on a real kernel too
 	tests/run
+
+soak: ## the same tests for hours: 200 times kill -9, a million histories, texts and hostile answers
+	tests/soak
 
 deny: ## licences, bans and sources of the dependencies
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -18,6 +18,12 @@ use super::net::Ns;
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
+    /// The configuration's file.
+    path: PathBuf,
+    flags: Vec<String>,
+    ns: Ns,
+    /// Its view of the file system: stays when it dies.
+    mounts: File,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -31,20 +37,58 @@ impl Daemon {
 
     /// The same with more flags of `run`.
     pub fn start_with(ns: &Ns, configuration: &[u8], flags: &[&str]) -> Daemon {
+        Daemon::start_named(ns, "ldirectord.cf", configuration, flags)
+    }
+
+    /// The same with a configuration of another name, which says in what language it is.
+    pub fn start_named(ns: &Ns, name: &str, configuration: &[u8], flags: &[&str]) -> Daemon {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("lvsentry-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the daemon");
-        fs::write(folder.join("ldirectord.cf"), configuration).expect("its configuration");
-        let child = ns.enter(|| {
+        let path = folder.join(name);
+        fs::write(&path, configuration).expect("its configuration");
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (child, mounts) = ns.enter(|| {
             private_folders();
-            spawn(&folder, flags)
+            let mounts = File::open("/proc/thread-self/ns/mnt").expect("this thread's mounts");
+            (spawn(&folder, &path, &flags), mounts)
         });
-        Daemon { child, folder }
+        Daemon { child, folder, path, flags, ns: ns.clone(), mounts }
+    }
+
+    /// Ends it as a crash would: it can [`Daemon::rise`] again.
+    pub fn crash(&mut self) {
+        self.child.kill().expect("the daemon runs");
+        self.child.wait().expect("the daemon ends");
+    }
+
+    /// Starts it again after a crash, with the files that it left behind.
+    pub fn rise(&mut self) {
+        self.child = self.inside(|| spawn(&self.folder, &self.path, &self.flags));
+    }
+
+    /// Runs `work` on a thread that sees the files and the network that the daemon sees.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.ns.enter(|| {
+            unshare(CloneFlags::CLONE_FS).expect("a root of one's own");
+            setns(&self.mounts, CloneFlags::CLONE_NEWNS).expect("entering its mounts");
+            work()
+        })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The configuration's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Replaces the configuration's text.
     pub fn write(&self, configuration: &[u8]) {
-        fs::write(self.folder.join("ldirectord.cf"), configuration).expect("its configuration");
+        fs::write(&self.path, configuration).expect("its configuration");
     }
 
     /// Tells it to read its configuration again.
@@ -124,12 +168,12 @@ fn private_folders() {
     }
 }
 
-fn spawn(folder: &Path, flags: &[&str]) -> Child {
-    let log = File::create(folder.join("log")).expect("a log");
+fn spawn(folder: &Path, configuration: &Path, flags: &[String]) -> Child {
+    let log = File::options().append(true).create(true).open(folder.join("log")).expect("a log");
     let again = log.try_clone().expect("a log");
     Command::new(binary())
         .args(["run", "-c"])
-        .arg(folder.join("ldirectord.cf"))
+        .arg(configuration)
         .args(flags)
         .stdin(Stdio::null())
         .stdout(log)
