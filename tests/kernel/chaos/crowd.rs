@@ -80,7 +80,7 @@ fn a_thousand_servers_that_fail_at_once_leave_in_bounded_time_and_the_fallback_s
     let mut fallback = fallback.to_vec();
     fallback.sort();
 
-    let daemon = Daemon::start(&stage.director, text.as_bytes());
+    let mut daemon = Daemon::start(&stage.director, text.as_bytes());
     expect(&stage, &daemon, "all are in", &all);
     crowd.fail(&host);
     expect(&stage, &daemon, "all are out and the fallback is in", &fallback);
@@ -90,7 +90,11 @@ fn a_thousand_servers_that_fail_at_once_leave_in_bounded_time_and_the_fallback_s
     let log = daemon.log();
     assert_eq!(count(&log, "Deleted real server"), usize::from(SERVERS));
     assert_eq!(count(&log, "Added fallback server"), 1);
+    // A crash in the middle of it changes nothing.
     let crowd = Crowd::start(&host);
+    sleep(Duration::from_secs(2));
+    daemon.crash();
+    daemon.rise();
     expect(&stage, &daemon, "all are back", &all);
     crowd.fail(&host);
 }

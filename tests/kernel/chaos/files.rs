@@ -10,7 +10,7 @@ use super::{SERVICE, Stage, count, expect_line};
 use crate::support::daemon::Daemon;
 
 /// Longer than a file must stand still to be read, and than reading it takes.
-const AT_REST: Duration = Duration::from_millis(2800);
+const AT_REST: Duration = Duration::from_millis(2300);
 
 const REFUSED: &str = "the running one stays, whole";
 
