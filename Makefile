@@ -9,8 +9,8 @@ demo: ## shows the main job in under a minute, on a real IPVS table
 test: ## format, lints, docs, all tests, those on a real kernel too
 	tests/run
 
-soak: ## what `make test` does for seconds, for minutes: 100,000 exchanges with hostile servers
-	LVSENTRY_HOSTILE=100000 cargo test --test main hostile -- --nocapture
+soak: ## the same tests for hours: 200 times kill -9, a million histories, texts and hostile answers
+	tests/soak
 
 deny: ## licences, bans and sources of the dependencies
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -521,6 +521,19 @@ async fn a_broken_configuration_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_was_emptied_takes_no_service_away_unless_somebody_asks_for_it() {
+    let world = World::new(vec![service(1, &[1])]).await;
+    sleep(SECOND).await;
+    lock(&world.state).loads.push(Loadable::Plan(Vec::new()));
+    world.send(Event::FileChanged).await;
+    sleep(SECOND * 10).await;
+    assert!(world.stands(1).is_some(), "nobody asked for it");
+    world.reload(Loadable::Plan(Vec::new())).await;
+    sleep(SECOND * 10).await;
+    assert_eq!(world.stands(1), None, "somebody did");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_leaves_the_configuration_leaves_the_kernel_and_its_probes_end() {
     let world = World::new(vec![service(1, &[1]), service(2, &[2])]).await;
     sleep(SECOND).await;
@@ -842,4 +855,31 @@ async fn a_full_disk_leaves_the_old_file_whole_and_the_next_try_succeeds() {
     assert_eq!(world.stands(2).unwrap(), [(at(1), 1)], "it is made all the same");
     sleep(SECOND * 31).await;
     assert!(memory.text().contains("tcp:192.0.2.2:80"), "{}", memory.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_stalls_is_not_read_before_its_writer_has_closed_it() {
+    use std::io::Write;
+    let folder = std::env::temp_dir().join(format!("lvsentry-stall-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("stall.cf");
+    std::fs::write(&path, "one").unwrap();
+    let (sender, mut events) = mpsc::channel(8);
+    let task = tokio::spawn(watch(path.clone(), sender));
+    sleep(SECOND * 2).await;
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"half").unwrap();
+    sleep(SECOND * 20).await;
+    assert!(events.try_recv().is_err(), "it is half a file");
+    file.write_all(b" and half").unwrap();
+    drop(file);
+    sleep(SECOND * 3).await;
+    assert!(matches!(events.try_recv(), Ok(Event::FileChanged)));
+    // One who never closes it is no copy.
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"kept open").unwrap();
+    sleep(SECOND * 100).await;
+    assert!(matches!(events.try_recv(), Ok(Event::FileChanged)));
+    task.abort();
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -2,6 +2,7 @@
 //! fail where there is no IPVS: `tests/run` runs them in the lab, or on this kernel where it can.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod chaos; // everything goes wrong: kill -9, broken files, limits, crowds, and nothing is lost
 mod director; // the daemon: adoption, drift, reload, quiescence, what ipvsadm sees
 mod illness; // evidence on our own side delays removals, and nothing else does
 mod ldirectord; // called by ldirectord's name: its daemon, Debian's own files around it

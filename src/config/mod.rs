@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::model::{Plan, ProbeKey, ServiceKey};
 use crate::probe::{self, Kind, Probe};
 use crate::span::{Fault, Severity, Source};
@@ -190,7 +192,9 @@ pub fn source(path: &Path) -> Result<Source, Report> {
     read(path).map(|text| Source::new(&*name, text)).map_err(|error| {
         let mut faults = Faults::default();
         let message = format!("can not open file {name}: {error}");
-        faults.push(Fault { severity: Severity::Error, span: None, message, help: None });
+        let spent = matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE));
+        let help = spent.then(|| "no file descriptors are left: raise LimitNOFILE".to_owned());
+        faults.push(Fault { severity: Severity::Error, span: None, message, help });
         Report::new(Source::new(&*name, Vec::new()), faults)
     })
 }

@@ -4,6 +4,10 @@ use std::net::{IpAddr, ToSocketAddrs};
 
 use crate::model::{Family, Protocol};
 
+/// What to do about a name that nobody knows.
+const CURE: &str = "write the address itself, or put the name into /etc/hosts; \
+    if the name server was away, reload once it is back";
+
 /// What knows the numbers behind names.
 pub trait Names {
     /// The first address of that family that the host has; else why there is none.
@@ -33,7 +37,7 @@ impl SystemNames {
 impl Names for SystemNames {
     /// Short forms such as `10.1` are the resolver's business: only it is asked about them.
     fn host(&self, name: &str, family: Family) -> Result<IpAddr, String> {
-        let found = (name, 0).to_socket_addrs().map_err(|error| error.to_string())?;
+        let found = (name, 0).to_socket_addrs().map_err(|error| format!("{error}; {CURE}"))?;
         let of_family = found.map(|at| at.ip()).find(|ip| Family::of(*ip) == family);
         of_family.ok_or_else(|| match family {
             Family::V4 => "it has no IPv4 address".into(),

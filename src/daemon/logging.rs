@@ -278,6 +278,10 @@ impl Visit for Message {
     }
 }
 
+/// What to do about a log file that takes no lines.
+const CURE: &str =
+    "make room or name another file with `logfile` (YAML: `log`); lines are lost there until then";
+
 /// A file that is opened anew when it was moved or removed, so that rotating it needs no signal.
 struct Reopened {
     path: PathBuf,
@@ -311,7 +315,7 @@ impl Write for Reopened {
         match (&result, self.failed) {
             (Err(why), false) => {
                 self.failed = true;
-                say(format_args!("cannot write the log file {}: {why}", self.path.display()));
+                say(format_args!("cannot write the log file {}: {why}; {CURE}", self.path.display()));
             }
             (Ok(()), _) => self.failed = false,
             _ => {}

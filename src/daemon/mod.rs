@@ -52,6 +52,7 @@ use crate::ipvs::{Kernel, Scope};
 use crate::model::{Moment, ProbeKey, ServiceKey};
 use crate::outcome::Outcome;
 use crate::probe::Tools;
+use crate::span::{Fault, Severity};
 use crate::table::Table;
 use crate::table::drift::{Drift, What};
 use crate::table::flow::Flows;
@@ -151,6 +152,8 @@ pub struct Daemon {
     loading: bool,
     /// Whether another reload was asked for while one was under way.
     reload_again: bool,
+    /// Whether it is read for no other reason than that the file changed.
+    unasked: bool,
     /// Whether the callback is to be run once the file is read.
     callback_due: bool,
     /// Operations that are still to be told.
@@ -205,6 +208,7 @@ impl Daemon {
             loader,
             loading: false,
             reload_again: false,
+            unasked: false,
             callback_due: false,
             untold: VecDeque::new(),
             stopping: None,
@@ -315,6 +319,7 @@ impl Daemon {
             Event::FileChanged => self.file_changed(),
             Event::Reload => {
                 info!(id = "reload", "Reloading Linux Director Daemon config on signal");
+                self.unasked = false;
                 self.load();
             }
             Event::Loaded(loaded) => self.loaded(*loaded),
@@ -483,6 +488,7 @@ impl Daemon {
         info!(id = "file-changed", "Configuration file '{}' has changed on disk", self.path.display());
         if self.config.autoreload {
             info!(id = "file-reread", " - reread new configuration");
+            self.unasked |= !self.loading;
             self.load();
         } else {
             info!(id = "file-ignored", " - ignore new configuration");
@@ -516,9 +522,29 @@ impl Daemon {
         });
     }
 
+    /// A file that was emptied is most often about to be written, or was lost: it takes no service away unless
+    /// somebody asks for that.
+    fn believed(&self, loaded: Result<Loaded, Report>) -> Result<Loaded, Report> {
+        match loaded {
+            Ok(Loaded { config, mut report })
+                if self.unasked
+                    && config.plan.services.is_empty()
+                    && !self.config.plan.services.is_empty() =>
+            {
+                let message = "the file names no service, and nobody asked for it to be read".into();
+                let help = Some("to remove all services, tell the daemon to reload (HUP)".into());
+                report.faults.push(Fault { severity: Severity::Error, span: None, message, help });
+                Err(report)
+            }
+            loaded => loaded,
+        }
+    }
+
     fn loaded(&mut self, loaded: Result<Loaded, Report>) {
         self.loading = false;
         let waiters = std::mem::take(&mut self.reloading);
+        let loaded = self.believed(loaded);
+        self.unasked = false;
         if std::mem::take(&mut self.reload_again) {
             self.load();
         }

@@ -100,6 +100,8 @@ pub(super) const GENL_ID_CTRL: u16 = 16;
 pub(super) const NLMSG_ERROR: u16 = 2;
 /// Message type: the end of a dump (`NLMSG_DONE`).
 pub(super) const NLMSG_DONE: u16 = 3;
+/// Message flag: what a dump reads was changed meanwhile, so that it is not whole (`NLM_F_DUMP_INTR`).
+pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Message types below this one are netlink's own (`NLMSG_MIN_TYPE`).
 pub(super) const NLMSG_MIN_TYPE: u16 = 16;
 /// An attribute that holds attributes (`NLA_F_NESTED`).

@@ -21,6 +21,10 @@ pub(super) const WINDOW: usize = 64;
 const WINDOW_BYTES: usize = 16 << 10;
 /// Datagrams of a dump fetched at once: a small list and its end come in two.
 const DUMP_DATAGRAMS: usize = 4;
+/// How often the datagrams of one dump are fetched, and how many datagrams of a window may answer nothing that is
+/// asked, at the most: a kernel that goes on and on is given up.
+const DUMP_MOST: usize = 1 << 14;
+const STRAY_MOST: usize = 1 << 10;
 /// How often a table that changes while it is read is looked at again.
 const ROUNDS: usize = 3;
 
@@ -34,6 +38,9 @@ pub(super) trait Wire: Send {
     /// what is there.
     fn receive(&mut self, most: usize, wait: bool) -> io::Result<Vec<&[u8]>>;
 }
+
+/// What is wrong with an answer that is none to us.
+const UNASKED: Malformed = Malformed("an answer to a question that was not asked");
 
 type Dial = Box<dyn FnMut() -> io::Result<Box<dyn Wire>> + Send>;
 
@@ -158,7 +165,8 @@ impl Netlink {
         let mut missing = answers.len();
         // Once answers were lost, those that were not are in the queue: do not wait for the others.
         let mut wait = true;
-        while missing > 0 {
+        let mut left = answers.len() + STRAY_MOST;
+        while missing > 0 && left > 0 {
             let datagrams = match self.wire.receive(missing, wait) {
                 Ok(datagrams) => datagrams,
                 Err(error) if number(&error) == ENOBUFS && wait => {
@@ -167,6 +175,7 @@ impl Netlink {
                 }
                 Err(_) => return,
             };
+            left = left.saturating_sub(datagrams.len().max(1));
             for reply in datagrams.into_iter().flat_map(wire::replies).flatten() {
                 let slot = reply.seq.checked_sub(first).and_then(|place| answers.get_mut(place as usize));
                 let answer = match reply.body {
@@ -210,11 +219,13 @@ impl Netlink {
         each: &mut dyn FnMut(&[u8]) -> Result<(), Malformed>,
     ) -> Result<(), ReadError> {
         self.wire.send(message).map_err(|error| ReadError::Other(number(&error)))?;
-        loop {
+        for _ in 0..DUMP_MOST {
             let datagrams = self.wire.receive(DUMP_DATAGRAMS, true).map_err(|error| unheard(&error))?;
             for reply in datagrams.into_iter().flat_map(wire::replies) {
                 let reply = reply?;
                 match reply.body {
+                    // What was asked before was given up; what was not asked yet can't be answered.
+                    _ if reply.seq.wrapping_sub(seq).cast_signed() > 0 => return Err(UNASKED.into()),
                     _ if reply.seq != seq => {}
                     Body::Entry(payload) => each(payload)?,
                     Body::Done(0) => return Ok(()),
@@ -225,6 +236,7 @@ impl Netlink {
                 }
             }
         }
+        Err(ReadError::Malformed("a list without an end"))
     }
 
     fn dump_services(&mut self) -> Result<BTreeMap<ServiceKey, Settings>, ReadError> {

@@ -377,3 +377,6 @@ fn numbers_begin_again_before_they_overflow() {
     assert_eq!(kernel.apply(&[add(1), add(2)]), [Ok(()), Ok(())]);
     assert_eq!(log.lock().unwrap().sends[0][0].seq, 1);
 }
+
+#[path = "netlink_faults.rs"]
+mod faults; // everything that can happen to an answer

@@ -13,6 +13,7 @@ use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, FromBytesWithInput, Size, ToBytes, TypeSize};
 
+use super::consts::errno::EINTR;
 use super::consts::*;
 use crate::model::{Family, Forward, Persistence, Protocol, ServiceKey, Settings, Weight};
 use crate::table::flow::Flow;
@@ -290,10 +291,13 @@ impl<'a> Iterator for Replies<'a> {
 fn split(bytes: &[u8]) -> Option<(Result<Reply<'_>, Malformed>, &[u8])> {
     let length = number(bytes.get(..4)?)? as usize;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let flags = u16::from_ne_bytes(bytes.get(6..8)?.try_into().ok()?);
     let seq = number(bytes.get(8..12)?)?;
     let payload = bytes.get(16..length)?;
     let tail = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((body(kind, payload).map(|body| Reply { seq, body }), tail))
+    let torn = flags & NLM_F_DUMP_INTR != 0;
+    let body = if torn { Ok(Body::Done(EINTR)) } else { body(kind, payload) };
+    Some((body.map(|body| Reply { seq, body }), tail))
 }
 
 fn body(kind: u16, payload: &[u8]) -> Result<Body<'_>, Malformed> {

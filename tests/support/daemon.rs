@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -18,8 +18,12 @@ use super::net::Ns;
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
-    /// Its configuration, by its name in the folder.
-    file: &'static str,
+    /// The configuration's file.
+    path: PathBuf,
+    flags: Vec<String>,
+    ns: Ns,
+    /// Its view of the file system: stays when it dies.
+    mounts: File,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -41,22 +45,55 @@ impl Daemon {
         Daemon::start_as(ns, "ldirectord.cf", configuration, flags)
     }
 
-    /// The same with a configuration of that name, which says in what language it is.
-    pub fn start_as(ns: &Ns, file: &'static str, configuration: &[u8], flags: &[&str]) -> Daemon {
+    /// The same with a configuration of another name, which says in what language it is.
+    pub fn start_as(ns: &Ns, name: &str, configuration: &[u8], flags: &[&str]) -> Daemon {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("lvsentry-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the daemon");
-        fs::write(folder.join(file), configuration).expect("its configuration");
-        let child = ns.enter(|| {
+        let path = folder.join(name);
+        fs::write(&path, configuration).expect("its configuration");
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (child, mounts) = ns.enter(|| {
             private_folders();
-            spawn(&folder, file, flags)
+            let mounts = File::open("/proc/thread-self/ns/mnt").expect("this thread's mounts");
+            (spawn(&folder, &path, &flags), mounts)
         });
-        Daemon { child, folder, file }
+        Daemon { child, folder, path, flags, ns: ns.clone(), mounts }
+    }
+
+    /// Ends it as a crash would: it can [`Daemon::rise`] again.
+    pub fn crash(&mut self) {
+        self.child.kill().expect("the daemon runs");
+        self.child.wait().expect("the daemon ends");
+    }
+
+    /// Starts it again after a crash, with the files that it left behind.
+    pub fn rise(&mut self) {
+        self.child = self.inside(|| spawn(&self.folder, &self.path, &self.flags));
+    }
+
+    /// Runs `work` on a thread that sees the files and the network that the daemon sees.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.ns.enter(|| {
+            unshare(CloneFlags::CLONE_FS).expect("a root of one's own");
+            setns(&self.mounts, CloneFlags::CLONE_NEWNS).expect("entering its mounts");
+            work()
+        })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The configuration's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Replaces the configuration's text.
     pub fn write(&self, configuration: &[u8]) {
-        fs::write(self.folder.join(self.file), configuration).expect("its configuration");
+        fs::write(&self.path, configuration).expect("its configuration");
     }
 
     /// Tells it to read its configuration again.
@@ -113,11 +150,6 @@ impl Daemon {
         None
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("the daemon runs");
@@ -141,12 +173,12 @@ fn private_folders() {
     }
 }
 
-fn spawn(folder: &Path, file: &str, flags: &[&str]) -> Child {
-    let log = File::create(folder.join("log")).expect("a log");
+fn spawn(folder: &Path, configuration: &Path, flags: &[String]) -> Child {
+    let log = File::options().append(true).create(true).open(folder.join("log")).expect("a log");
     let again = log.try_clone().expect("a log");
     Command::new(binary())
         .args(["run", "-c"])
-        .arg(folder.join(file))
+        .arg(configuration)
         .args(flags)
         .stdin(Stdio::null())
         .stdout(log)
