@@ -15,6 +15,7 @@ use lvsentry::convert;
 use lvsentry::daemon::queue::say;
 use lvsentry::daemon::start::{self, StartError};
 use lvsentry::ldirectord;
+use lvsentry::model::Plan;
 use lvsentry::probe;
 
 fn main() -> ExitCode {
@@ -49,6 +50,7 @@ fn ask(command: Command, instance: &Instance) -> ExitCode {
 /// Prints every fault of a configuration, and a last line that sums up.
 fn check(named: Option<&Path>, strict: bool) -> Result<u8, StartError> {
     let path = start::find(named)?;
+    let mut restarted = None;
     let (status, report, found) = match config::load(&path, &SystemNames::new()) {
         Ok(loaded) => {
             let plan = &loaded.config.plan;
@@ -58,6 +60,7 @@ fn check(named: Option<&Path>, strict: bool) -> Result<u8, StartError> {
                 format!("accepted: {} services, {servers} servers, {probes} probes", plan.services.len());
             let warned = strict && loaded.report.warnings().next().is_some();
             let wrong = warned || loaded.report.mistakes().next().is_some();
+            restarted = restart(&path, plan);
             (if wrong { EXIT_FAILURE } else { EXIT_OK }, loaded.report, found)
         }
         Err(report) => (EXIT_CONFIG, report, "refused".to_owned()),
@@ -68,9 +71,22 @@ fn check(named: Option<&Path>, strict: bool) -> Result<u8, StartError> {
     let warnings = report.warnings().count();
     let sum = format!("{}: {found}; {errors} errors, {warnings} warnings", path.display());
     let gap = if shown.is_empty() { "" } else { "\n\n" };
+    let restarted = restarted.map(|note| format!("{note}\n")).unwrap_or_default();
     // Whoever closed the other end has seen enough.
-    let _ = writeln!(out, "{shown}{gap}{sum}");
+    let _ = writeln!(out, "{shown}{gap}{restarted}{sum}");
     Ok(status)
+}
+
+/// What a restart does under the unit that came with ldirectord, which knows `stop` and `start` alone.
+fn restart(path: &Path, plan: &Plan) -> Option<String> {
+    let cleaned = plan.services.values().filter(|service| service.policy.clean_stop).count();
+    let told = cleaned > 0 && !config::is_yaml(&path.to_string_lossy());
+    told.then(|| {
+        format!(
+            "cleanstop=yes in {cleaned} services: a restart by ldirectord's own unit is a stop and a start, and takes them out \
+             for a moment; `ldirectord restart` and lvsentry's unit do not"
+        )
+    })
 }
 
 /// Writes an `ldirectord.cf` as YAML; what is to be said of the old file goes to standard error.

@@ -62,6 +62,9 @@ fn check_accepts_a_good_file_and_sums_it_up() {
     let (status, said) = check(&folder.file("x.cf", GOOD));
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("accepted: 1 services, 1 servers, 1 probes; 0 errors, 0 warnings"), "{said}");
+    assert!(said.contains("cleanstop=yes in 1 services: a restart by ldirectord's own unit"), "{said}");
+    let (_, said) = check(&folder.file("y.cf", &format!("cleanstop=no\n{GOOD}")));
+    assert!(!said.contains("restart"), "{said}");
 }
 
 #[test]
