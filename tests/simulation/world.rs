@@ -209,8 +209,9 @@ impl World {
         self.tell(|| format!("{order}, until {until:?}, deadline {deadline:?}"));
         self.orders.retain(|old| (old.whom, old.deed.sort()) != (whom, deed.sort()));
         self.orders.push(order.clone());
+        let standing = self.standing();
         self.inform(Event::Ordered(order));
-        self.bar();
+        self.bar_with(&standing);
     }
 
     fn lift(&mut self) {
@@ -296,13 +297,14 @@ impl World {
         }
         self.truth().ours.extend(plan.services.keys());
         self.director.handle(Event::Maintenance(self.held_files()), now);
+        let standing = self.standing();
         if self.mutant != Some(Mutant::ForgetsOrders) {
             self.orders
                 .clone()
                 .into_iter()
                 .for_each(|order| self.director.handle(Event::Ordered(order), now));
         }
-        self.bar();
+        self.bar_with(&standing);
         self.follow();
     }
 
@@ -580,8 +582,18 @@ impl World {
         self.orders.iter().filter(|order| order.until.is_none_or(|until| self.now < until))
     }
 
-    /// Works out anew who may not carry traffic, and who is drained.
+    /// Who is to be in the table: one that failed loses his connections, drained or not.
+    fn standing(&self) -> BTreeSet<(ServiceKey, SocketAddr)> {
+        let wanted = self.director.decisions().filter(|decision| decision.weight.is_some());
+        wanted.map(|decision| (decision.service, decision.entry)).collect()
+    }
+
     fn bar(&mut self) {
+        self.bar_with(&BTreeSet::new());
+    }
+
+    /// Works out anew who may not carry traffic, and who is drained: of those that are new to it `standing`.
+    fn bar_with(&mut self, standing: &BTreeSet<(ServiceKey, SocketAddr)>) {
         let now = self.now;
         let mut barred = BTreeMap::new();
         let mut drained = BTreeMap::new();
@@ -607,6 +619,7 @@ impl World {
         for (pair, since) in &mut barred {
             *since = before.get(pair).copied().unwrap_or(*since);
         }
+        drained.retain(|pair, _| standing.contains(pair) || truth.drained.contains_key(pair));
         (truth.barred, truth.drained) = (barred, drained);
         let checked = |(key, at): &(ServiceKey, SocketAddr)| {
             let servers = plan.services.get(key).into_iter().flat_map(|service| &service.servers);
@@ -680,7 +693,7 @@ impl World {
                     return Err(format!("{} of {key} is well, and missing", server.entry));
                 }
             }
-            let allowed: BTreeSet<SocketAddr> = match (serves, fallback) {
+            let mut allowed: BTreeSet<SocketAddr> = match (serves, fallback) {
                 (true, _) => up.iter().map(|server| server.entry).collect(),
                 (false, Some(fallback)) => [fallback.entry].into(),
                 (false, None) if service.policy.fail_open != lvsentry::model::FailOpen::No => {
@@ -688,6 +701,10 @@ impl World {
                 }
                 (false, None) => BTreeSet::new(),
             };
+            if service.policy.by_hand == lvsentry::model::ByHand::Hold {
+                // A weight by hand holds, even where the configured one or an order is 0.
+                allowed.extend(up.iter().map(|server| server.entry));
+            }
             if let Some(wrong) = live.difference(&allowed).next() {
                 return Err(format!("{wrong} of {key} carries traffic, and should not"));
             }
