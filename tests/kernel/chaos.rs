@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::ask;
 use crate::support::daemon::Daemon;
 use crate::support::http::Server;
-use crate::support::net::{Ns, Switch};
+use crate::support::net::{Ns, Switch, modprobe};
 use crate::support::wait_until;
 
 const SERVICE: &str = "10.1.0.200:80";
@@ -44,7 +44,11 @@ impl Stage {
         outside.plug(&director, "eth0", "10.1.0.254/24");
         outside.plug(&client, "eth0", "10.1.0.100/24");
         inside.plug(&director, "eth1", "10.2.0.254/24");
-        director.sysctl(&["ip_forward=1"]);
+        // A port that a client uses again may meet the connection of a server that has left: the kernel would swallow
+        // what it sends for a quarter of an hour, whatever the director does.
+        modprobe(&["ip_vs"]);
+        director.sysctl(&["ip_forward=1", "vs.expire_nodest_conn=1"]);
+        client.sysctl(&["ip_local_port_range=1024 65535"]);
         director.ip("addr add 10.1.0.200/32 dev eth0");
         let servers = (1..=servers).map(|n| {
             let host = Ns::new();
