@@ -1,0 +1,119 @@
+//! What becomes of a configuration that changed on disk, or that somebody asked to be read anew.
+
+use tracing::{error, info};
+
+use super::{Daemon, Event, Input, changes, journal, maintenance};
+use crate::config::Loaded;
+use crate::config::diagnostic::Report;
+use crate::http::ask::{Refusal, Reloaded};
+use crate::span::{Fault, Severity};
+
+impl Daemon {
+    pub(super) fn file_changed(&mut self) {
+        self.callback_due = true;
+        info!(id = "file-changed", "Configuration file '{}' has changed on disk", self.path.display());
+        if self.config.autoreload {
+            info!(id = "file-reread", " - reread new configuration");
+            self.unasked |= !self.loading;
+            self.load();
+        } else {
+            info!(id = "file-ignored", " - ignore new configuration");
+            self.call_back();
+        }
+    }
+
+    fn call_back(&mut self) {
+        if std::mem::take(&mut self.callback_due)
+            && let Some(program) = &self.config.callback
+        {
+            self.hooks.call_back(program, &self.path);
+        }
+    }
+
+    pub(super) fn load(&mut self) {
+        if self.loading {
+            self.reload_again = true;
+            return;
+        }
+        self.loading = true;
+        self.reloading = std::mem::take(&mut self.reload_asked);
+        let (loader, sender) = (self.loader.clone(), self.sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let loaded = loader();
+            let directory = loaded.as_ref().ok().and_then(|loaded| loaded.config.maintenance.as_ref());
+            if let Some(directory) = directory {
+                let _ = sender.blocking_send(Event::Maintenance(maintenance::first(directory)));
+            }
+            let _ = sender.blocking_send(Event::Loaded(Box::new(loaded)));
+        });
+    }
+
+    /// A file that was emptied is most often about to be written, or was lost: it takes no service away unless
+    /// somebody asks for that.
+    fn believed(&self, loaded: Result<Loaded, Report>) -> Result<Loaded, Report> {
+        match loaded {
+            Ok(Loaded { config, mut report })
+                if self.unasked
+                    && config.plan.services.is_empty()
+                    && !self.config.plan.services.is_empty() =>
+            {
+                let message = "the file names no service, and nobody asked for it to be read".into();
+                let help = Some("to remove all services, tell the daemon to reload (HUP)".into());
+                report.faults.push(Fault { severity: Severity::Error, span: None, message, help });
+                Err(report)
+            }
+            loaded => loaded,
+        }
+    }
+
+    pub(super) fn loaded(&mut self, loaded: Result<Loaded, Report>) {
+        self.loading = false;
+        let waiters = std::mem::take(&mut self.reloading);
+        let loaded = self.believed(loaded);
+        self.unasked = false;
+        if std::mem::take(&mut self.reload_again) {
+            self.load();
+        }
+        let answer = match loaded {
+            Ok(loaded) => Ok(self.take_over(loaded)),
+            Err(report) => Err(self.keep(&report)),
+        };
+        waiters.into_iter().for_each(|reply| drop(reply.send(answer.clone())));
+        if !self.loading {
+            self.call_back();
+        }
+    }
+
+    /// A new configuration comes into force.
+    fn take_over(&mut self, loaded: Loaded) -> Reloaded {
+        if let Some(log) = &self.log {
+            log.set(&loaded.config.log);
+        }
+        journal::report(&loaded.report);
+        let changes = changes::changes(&self.config.plan, &loaded.config.plan);
+        self.config = loaded.config;
+        self.results.keep(|probe| self.config.inquiries.contains_key(probe));
+        self.probers.set(&self.config.inquiries);
+        self.alerting.reloaded(&self.config);
+        self.monitors.set(&self.config);
+        let held = self.maintenance.set(&self.config);
+        self.inform(Input::Maintenance(held));
+        self.further.want(&self.config.execute);
+        self.inform(Input::Reloaded(self.config.plan.clone()));
+        self.role_reloaded();
+        let (services, probes) = (self.config.plan.services.len(), self.probers.count());
+        info!(id = "reloaded", "configuration in force: {services} services, {probes} probes");
+        self.recent.add("reloaded", None, None, format!("configuration in force: {services} services"));
+        let errors = loaded.report.errors().count() + loaded.report.mistakes().count();
+        let warnings = loaded.report.warnings().count();
+        Reloaded { changes, errors, warnings }
+    }
+
+    /// A new configuration is refused: the one in force stays.
+    fn keep(&mut self, report: &Report) -> Refusal {
+        journal::report(report);
+        error!(id = "reload-refused", "the new configuration is refused; the running one stays, whole");
+        self.recent.add("reload-refused", None, None, "the new configuration is refused".into());
+        Refusal::Config(report.render(false))
+    }
+}
