@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use tracing::{Level, debug, error, info, warn};
 
 use super::telling::Told;
-use crate::config::Inquiry;
+use crate::config::Config;
 use crate::config::diagnostic::Report;
 use crate::director::Director;
 use crate::director::event::{Decision, Notice};
@@ -101,8 +101,9 @@ pub fn answered(probe: &ProbeKey, outcome: &Outcome, director: &Director) {
 }
 
 /// Tells of a check command that did not end in time and was made to, as ldirectord does each time.
-pub fn ended(inquiry: &Inquiry, outcome: &Outcome) {
+pub fn ended(config: &Config, probe: &ProbeKey, outcome: &Outcome) {
     let Err(Failure { phase: Phase::Run, reason: Reason::Timeout, .. }) = &outcome.result else { return };
+    let Some(inquiry) = config.inquiries.get(probe) else { return };
     if let Some(command) = inquiry.probe.command() {
         let limit = inquiry.timeout.as_secs_f64();
         warn!(id = "command-ended", "system_timeout({limit}, {command}) timed out, kill -TERM child");

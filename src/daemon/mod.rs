@@ -294,9 +294,7 @@ impl Daemon {
             Event::Answered(..) | Event::Loaded(_) | Event::Maintenance(_) if self.stopping.is_some() => {}
             Event::Answered(probe, outcome) => {
                 journal::answered(&probe, &outcome, &self.director);
-                if let Some(inquiry) = self.config.inquiries.get(&probe) {
-                    journal::ended(inquiry, &outcome);
-                }
+                journal::ended(&self.config, &probe, &outcome);
                 self.monitors.answered(&self.director, &probe, &outcome);
                 self.results.add(&probe, &outcome, Moment(self.started.elapsed()));
                 self.inform(Input::Answered(probe, outcome));

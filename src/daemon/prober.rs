@@ -2,7 +2,7 @@
 //!
 //! Every probe has its own task, so that a slow server delays only itself. First questions go out
 //! at once, as fast as the burst lets them; later ones are spread over the interval, each probe at a
-//! phase of its own that it keeps for life. Intervals run from start to start. A task ends when
+//! phase that it keeps for life. Intervals run from start to start. A task ends when
 //! its handle is dropped, and with it the exchange it is in.
 
 use std::collections::BTreeMap;
@@ -28,6 +28,10 @@ const BURST: usize = 16;
 /// How often as many more may go out while some wait: servers that hang must not delay the first
 /// check of the others.
 const RELIEF: Duration = Duration::from_millis(25);
+
+/// Probes wake at multiples of this, so that one wake-up serves all that are due by then. To wake costs
+/// more than half of what a check does: by then the processor has forgotten code and data.
+const GRAIN: Duration = Duration::from_millis(20);
 
 /// All running probes.
 pub struct Probers {
@@ -96,10 +100,13 @@ impl Probers {
 }
 
 /// The phase of the n-th probe: multiples of the golden ratio fill the interval evenly, however
-/// many there are, and no probe's phase depends on those that come after it.
+/// many there are, and no probe's phase depends on those that come after it. It is a whole number of grains.
 fn phase(n: u64, interval: Duration) -> Duration {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
-    interval.mul_f64((n as f64 * GOLDEN).fract())
+    let exact = interval.mul_f64((n as f64 * GOLDEN).fract()).as_nanos();
+    // A short interval has some phases, too.
+    let grain = GRAIN.min(interval / 8).as_nanos().max(1);
+    Duration::from_nanos_u128(exact - exact % grain)
 }
 
 /// Asks at once, then at `phase` of every interval.
@@ -186,6 +193,8 @@ fn following(slot: Instant, interval: Duration, now: Instant) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -197,8 +206,28 @@ mod tests {
             phases.sort();
             let widest = phases.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(SECOND);
             let even = SECOND / n as u32;
-            assert!(widest <= even * 2, "{n} probes leave a gap of {widest:?}, even would be {even:?}");
+            assert!(
+                widest <= even * 2 + GRAIN,
+                "{n} probes leave a gap of {widest:?}, even would be {even:?}"
+            );
+            let grains = SECOND.div_duration_f64(GRAIN);
+            let most = phases.chunk_by(|a, b| a == b).map(<[Duration]>::len).max().unwrap_or(0);
+            assert!(most as f64 <= n as f64 / grains + 2.0, "{most} of {n} probes have one phase");
         }
+    }
+
+    #[test]
+    fn probes_share_wake_ups() {
+        let phases: BTreeSet<_> = (0..1000).map(|k| phase(k, SECOND)).collect();
+        assert_eq!(phases.len() as u128, SECOND.as_nanos() / GRAIN.as_nanos());
+        let other: BTreeSet<_> = (0..1000).map(|k| phase(k, SECOND * 3)).collect();
+        assert!(phases.is_subset(&other), "probes of other intervals wake at the same moments");
+    }
+
+    #[test]
+    fn a_short_interval_has_several_phases() {
+        let phases: BTreeSet<_> = (0..100).map(|k| phase(k, Duration::from_millis(40))).collect();
+        assert_eq!(phases.len(), 8);
     }
 
     #[tokio::test(start_paused = true)]

@@ -178,10 +178,13 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
         let answers = socket.map(|listener| answer(listener, daemon.sender()));
         ready();
         tell_supervisor();
-        match further {
-            Some(program) => daemon.with_further(program).run().await,
-            None => daemon.run().await,
-        }
+        let daemon = match further {
+            Some(program) => daemon.with_further(program),
+            None => daemon,
+        };
+        // A task like the probes, which the scheduler goes on to from one of these. The future given to
+        // `block_on` has its turn only after a look for events of the system: a call for each answer.
+        tokio::spawn(daemon.run()).await.map_err(|gone| StartError::Runtime(gone.into()))?;
         if let Some(answers) = answers {
             // Who asked for the end hears that it comes.
             let _ = timeout(FAREWELL, answers).await;

@@ -166,11 +166,12 @@ impl Director {
     }
 
     fn answered(&mut self, probe: &ProbeKey, outcome: Arc<Outcome>, now: Moment) {
+        let listeners = std::mem::take(&mut self.listeners);
         // A probe that a reload dropped may still answer: nobody listens then.
-        let Some(heard) = self.listeners.get(probe).cloned() else { return };
-        for (key, i) in heard {
-            self.update(key, |pool, notices| pool.answered(i, &outcome, now, notices));
+        for (key, i) in listeners.get(probe).into_iter().flatten() {
+            self.update(*key, |pool, notices| pool.answered(*i, &outcome, now, notices));
         }
+        self.listeners = listeners;
     }
 
     fn reloaded(&mut self, plan: Plan, now: Moment) {

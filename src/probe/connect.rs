@@ -39,7 +39,7 @@ impl Probe for Connect {
         Box::pin(async move {
             call.enter(Phase::Connect);
             // Closed without data: the kernel ends the connection in order, with a FIN.
-            dial::tcp(self.to).await.map(|_stream| "connected".to_owned())
+            dial::brief(self.to).await.map(|_stream| "connected".to_owned())
         })
     }
 

@@ -57,16 +57,28 @@ impl Stopwatch {
     }
 }
 
-/// Connects over TCP. The caller has entered [`Phase::Connect`].
+/// Connects over TCP, to talk. The caller has entered [`Phase::Connect`].
 pub async fn tcp(to: SocketAddr) -> Result<TcpStream, Failure> {
-    connect(to).await.map_err(|error| fault(Phase::Connect, to, &error))
+    // With Nagle's algorithm a TLS 1.2 handshake waits 40 ms for a delayed acknowledgement.
+    connect(to, |socket| socket.set_nodelay(true)).await
 }
 
-async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // With Nagle's algorithm a TLS 1.2 handshake waits 40 ms for a delayed acknowledgement.
-    socket.set_nodelay(true)?;
-    socket.connect(to).await
+/// Connects over TCP, to send one message at most: nothing that could wait for an acknowledgement. The
+/// caller has entered [`Phase::Connect`].
+pub async fn brief(to: SocketAddr) -> Result<TcpStream, Failure> {
+    connect(to, |_| Ok(())).await
+}
+
+async fn connect(
+    to: SocketAddr,
+    prepare: impl FnOnce(&TcpSocket) -> io::Result<()>,
+) -> Result<TcpStream, Failure> {
+    let connected = async {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        prepare(&socket)?;
+        socket.connect(to).await
+    };
+    connected.await.map_err(|error| fault(Phase::Connect, to, &error))
 }
 
 /// A UDP socket for one peer: it hears of nobody else, and of ICMP errors (RFC 1122 section 4.1.3.3).

@@ -3,6 +3,8 @@
 //! Each hop has a connection of its own. hyper's connection is polled beside the reading and never
 //! spawned, so that dropping the future at the deadline ends all of it.
 
+use std::borrow::Cow;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::pin;
@@ -15,6 +17,7 @@ use hyper::header::{CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 
+use super::dial::Stream;
 use super::receive::Receive;
 use super::tls::{Manner, Verify};
 use super::url::{Host, Url};
@@ -60,7 +63,7 @@ enum Hop {
 impl Inquiry {
     /// Asks, and says what the status line of the good answer was.
     pub async fn ask(&self, call: &Call) -> Result<String, Failure> {
-        let mut url = self.url.clone();
+        let mut url = Cow::Borrowed(&self.url);
         let mut host = self.host.clone();
         let mut name = self.name.clone();
         let mut left = REDIRECTS;
@@ -72,7 +75,7 @@ impl Inquiry {
                     // Cannot fail: an authority that could be read holds no control characters.
                     host = HeaderValue::from_str(&next.authority).map_err(other)?;
                     name = next.host.name();
-                    url = next;
+                    url = Cow::Owned(next);
                 }
             }
         }
@@ -88,10 +91,11 @@ impl Inquiry {
     ) -> Result<Hop, Failure> {
         let manner = url.tls.then_some(Manner { name, verify: self.verify });
         let (stream, form) = match (self.proxy, &manner) {
-            (None, _) => {
-                (dial::open(resolve(url, call).await?, manner.as_ref(), call).await?, url.path.clone())
+            (None, Some(manner)) => {
+                (dial::open(resolve(url, call).await?, Some(manner), call).await?, url.path.clone())
             }
-            (Some(proxy), None) => (dial::open(proxy, None, call).await?, url.to_string()),
+            (None, None) => (plain(resolve(url, call).await?, call).await?, url.path.clone()),
+            (Some(proxy), None) => (plain(proxy, call).await?, url.to_string()),
             (Some(proxy), Some(manner)) => (tunnel::open(proxy, url, manner, call).await?, url.path.clone()),
         };
         let request = Request::builder()
@@ -103,7 +107,12 @@ impl Inquiry {
             .body(Empty::<Bytes>::new())
             .map_err(other)?;
         call.enter(Phase::Send);
-        let (mut sender, connection) = client().handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut sender, mut connection) = client().handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // What is not TLS needs no words at its end: closing says it.
+        let connection = poll_fn(|context| match url.tls {
+            true => pin!(&mut connection).poll(context).map(drop),
+            false => connection.poll_without_shutdown(context).map(drop),
+        });
         beside(connection, async {
             call.enter(Phase::Receive);
             let answer = sender.send_request(request).await.map_err(broken)?;
@@ -148,13 +157,21 @@ fn client() -> http1::Builder {
     client
 }
 
+/// Connects for one request in the clear.
+async fn plain(to: SocketAddr, call: &Call) -> Result<Box<dyn Stream>, Failure> {
+    call.enter(Phase::Connect);
+    Ok(Box::new(dial::brief(to).await?))
+}
+
 /// Polls the connection beside the exchange that it carries.
 async fn beside<T>(connection: impl Future, exchange: impl Future<Output = T>) -> T {
     let mut exchange = pin!(exchange);
     tokio::select! {
-        answer = &mut exchange => return answer,
+        // What came in is handed over before the exchange looks for it.
+        biased;
         // Its end, good or bad, is told to the exchange too, behind what has come in before.
         _ = connection => {}
+        answer = &mut exchange => return answer,
     }
     exchange.await
 }
