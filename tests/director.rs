@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lvsentry::director::Director;
-use lvsentry::director::event::{Decision, Event, Rule};
+use lvsentry::director::event::{Decision, Event};
+use lvsentry::director::reason::Rule;
 use lvsentry::model::{
     ByHand, Fallback, Forward, Moment, OnFailure, Plan, Policy, ProbeKey, Protocol, Server, Service,
     ServiceKey, Settings, Watch, Weight,

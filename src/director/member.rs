@@ -1,44 +1,18 @@
 //! One server in one service: what its results and the reasons beside them add up to. Pure.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::Rule;
 use super::health::Health;
 use super::order::{Deed, Order};
+use super::reason::{Reason, Rule, SPARE};
 use crate::model::{Hold, Moment, Policy, Server, Watch, Weight};
 use crate::outcome::{Illness, Outcome};
 use crate::table::Destination;
 
-/// How long evidence of our own illness delays the removal of a server.
-pub const SPARE: Duration = Duration::from_secs(30);
-
 /// In how many steps a slow start goes.
 const STEPS: u128 = 10;
-
-/// Why a server is out, beside its health. It comes back when there is no such reason left and a check
-/// that was asked since is good.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reason {
-    /// A maintenance file of this name.
-    Maintenance(Arc<str>),
-    /// An operator drains or disables it.
-    Order(Arc<Order>),
-    /// It failed again and again, and has to wait until then.
-    Hold(Moment),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Maintenance(file) => write!(f, "maintenance file {file}"),
-            Reason::Order(order) => write!(f, "order: {order}"),
-            Reason::Hold(_) => f.write_str("on hold, since it fell again and again"),
-        }
-    }
-}
 
 /// What is known of one server; its configuration stands at the same place in the service.
 #[derive(Debug, Clone)]

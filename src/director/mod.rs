@@ -10,6 +10,7 @@ pub mod health;
 pub mod member;
 pub mod order;
 pub mod pool;
+pub mod reason;
 pub mod repeat;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

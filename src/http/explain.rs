@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{Heard, Seen, Snapshot};
 use super::status::{self, Clock, Service};
-use crate::director::event::{Decision, Rule};
+use crate::director::event::Decision;
 use crate::director::health::Health;
-use crate::director::member::Reason;
 use crate::director::order::Deed;
+use crate::director::reason::Reason;
+use crate::director::reason::Rule;
 use crate::model::{FailOpen, OnFailure, Policy};
 
 /// A service, explained.

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Leaving, Obeyed, Seen, Snapshot};
-use crate::director::event::{Decision, Rule};
+use crate::director::event::Decision;
 use crate::director::order::Order;
+use crate::director::reason::Rule;
 use crate::model::Moment;
 
 /// All of it.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Job, Newest, Run, Subject, command};
 use crate::config::Extras;
-use crate::director::event::{Decision, Rule};
+use crate::director::event::Decision;
 use crate::director::pool::Pool;
+use crate::director::reason::Rule;
 use crate::model::{ServiceKey, Watch};
 
 /// A service, and what is run around it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Pool;
 use crate::director::event::{Held, Notice};
-use crate::director::member::Reason;
 use crate::director::order::{Deed, Order, Orders};
+use crate::director::reason::Reason;
 use crate::model::{Moment, Removal};
 
 impl Pool {

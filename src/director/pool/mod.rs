@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Decision, Notice, Rule};
+use super::event::{Decision, Notice};
 use super::health::Health;
-use super::member::{Member, Reason, Turn};
+use super::member::{Member, Turn};
+use super::reason::{Reason, Rule};
 use crate::model::{ByHand, FailOpen, Fallback, Moment, OnFailure, Removal, Server, Service, Watch, Weight};
 use crate::outcome::{Illness, Outcome};
 use crate::table::{Destination, Entry};
