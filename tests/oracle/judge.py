@@ -390,9 +390,11 @@ def become(daemon, thresholds, expected, differs):
             raw, since, read = look, now, None
         if now - start > 0.8 and now - since > 0.5:
             read = read or table(thresholds)
-            # An empty table means little while the daemon may be starting yet, or about to end.
-            patience = 4.0 if read else 15.0 if lines or verdict == 'rejected' else 2.0
-            if read and read == lines and not differs or now - since > patience or now - start > 30.0:
+            # An empty table means little while the daemon may be starting yet, or about to end; and on a slow machine a
+            # check that came too late is only asked again at the next interval.
+            empty = 15.0 if lines or verdict == 'rejected' else 2.0
+            patience = empty if not read else 6.0 if differs else 25.0
+            if read and read == lines and not differs or now - since > patience or now - start > 75.0:
                 return read
     return table(thresholds)
 
