@@ -273,7 +273,8 @@ fn whatever_kills_it_and_whoever_edits_nothing_is_lost() {
     let asked = client.end();
     let judged = storm.judge(&asked, &log);
     eprintln!("{} requests, {judged} of them without an excuse to fail", asked.len());
-    assert!(judged * 4 > asked.len(), "{judged} of {} requests say something", asked.len());
+    // How many depends on how slowly this machine starts a program.
+    assert!(judged > kills as usize * 5, "{judged} of {} requests say something", asked.len());
     // Some were killed before they could say a word.
     assert!(count(&log, "Starting lvsentry") * 2 > kills as usize, "{log}");
     assert!(!log.contains("panicked"), "{log}");
