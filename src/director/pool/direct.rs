@@ -96,7 +96,7 @@ impl Pool {
         changed
     }
 
-    fn take_out(&mut self, i: usize, reason: Reason, drain: Option<Option<Moment>>) {
+    pub(super) fn take_out(&mut self, i: usize, reason: Reason, drain: Option<Option<Moment>>) {
         let stands = self.wanted(i).is_some();
         let member = &mut self.members[i];
         let was_up = member.is_up(&self.service.servers[i].watch);

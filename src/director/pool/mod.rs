@@ -320,7 +320,7 @@ impl Pool {
         }
         self.tell_turn(i, turn, fall, notices);
         if let Some(until) = must_hold {
-            self.members[i].take_out(Reason::Hold(until), false, None, now);
+            self.take_out(i, Reason::Hold(until), None);
             notices.push(Notice::Held(self.decision(i), until));
         }
         self.tick(now, notices) || turn.turned || turn.first || turn.unspared
