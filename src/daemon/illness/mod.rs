@@ -32,6 +32,10 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// How long all of it may take; then a failure is believed.
 const LIMIT: Duration = Duration::from_millis(2500);
 
+/// How long the kernel looks for a neighbour before it says that there is none (three requests, a second
+/// apart; `mcast_solicit` and `retrans_time_ms`), and a second for a host that is slow. "Unreachable" rests on all of it.
+const NEIGHBOUR: Duration = Duration::from_secs(4);
+
 /// What kept us from somebody, and when a look found it gone.
 #[derive(Debug, Clone, Copy)]
 struct Blame {
@@ -74,14 +78,16 @@ impl Evidence {
         };
         if outcome.illness.is_none() && matches!(failure.reason, Reason::Timeout | Reason::Unreachable) {
             let now = Instant::now();
+            let looked = if failure.reason == Reason::Unreachable { NEIGHBOUR } else { Duration::ZERO };
             let begun = now.checked_sub(outcome.took).unwrap_or(now);
+            let spoiled = begun.checked_sub(looked).unwrap_or(begun);
             let seen = timeout(LIMIT, self.on_the_way(peer, begun)).await.ok().flatten();
-            outcome.illness = self.in_force(peer, seen, begun);
+            outcome.illness = self.in_force(peer, seen, spoiled);
         }
     }
 
-    /// What counts against this host in an exchange that began then, given what is seen now: an illness that
-    /// a look finds gone may still have spoiled exchanges that were under way.
+    /// What counts against this host in an exchange that may have been spoiled since `begun`, given what is
+    /// seen now: an illness that a look finds gone has spoiled what was under way.
     fn in_force(&self, peer: IpAddr, seen: Option<Illness>, begun: Instant) -> Option<Illness> {
         let mut blamed = lock(&self.blamed);
         if let Some(illness) = seen {

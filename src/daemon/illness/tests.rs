@@ -119,26 +119,36 @@ async fn a_gateway_that_was_there_a_while_ago_is_asked_anew() {
     assert_eq!(fixed.asked(), ["way", "carrier", "state"], "what others look after is left alone");
 }
 
+/// A host whose interface gets its carrier back, and loses it again, as this says.
+#[derive(Debug, Clone, Default)]
+struct Plug(Arc<AtomicBool>);
+
+impl Plug {
+    fn is(&self, well: bool) {
+        self.0.store(well, Ordering::Relaxed);
+    }
+}
+
+impl Look for Plug {
+    fn way(&mut self, _: IpAddr) -> Option<Way> {
+        Some(Way::Out { interface: 2, gateway: None })
+    }
+    fn has_carrier(&mut self, _: u32) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+    fn state(&mut self, _: Gateway) -> State {
+        State::Unknown
+    }
+    fn solicit(&mut self, _: Gateway) {}
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_under_way_when_an_illness_ended_is_still_put_down_to_it() {
-    let well = Arc::new(AtomicBool::new(false));
-    struct Mends(Arc<AtomicBool>);
-    impl Look for Mends {
-        fn way(&mut self, _: IpAddr) -> Option<Way> {
-            Some(Way::Out { interface: 2, gateway: None })
-        }
-        fn has_carrier(&mut self, _: u32) -> bool {
-            self.0.load(Ordering::Relaxed)
-        }
-        fn state(&mut self, _: Gateway) -> State {
-            State::Unknown
-        }
-        fn solicit(&mut self, _: Gateway) {}
-    }
-    let evidence = Evidence::with(Some(Box::new(Mends(well.clone()))));
+    let plug = Plug::default();
+    let evidence = Evidence::with(Some(Box::new(plug.clone())));
     let judged = || judged(&evidence, Reason::Timeout);
     assert_eq!(judged().await, Some(Illness::NoCarrier));
-    well.store(true, Ordering::Relaxed);
+    plug.is(true);
     // Two exchanges of a second each that began before a look found the way well.
     sleep(Duration::from_secs(10)).await;
     assert_eq!(judged().await, Some(Illness::NoCarrier));
@@ -148,14 +158,29 @@ async fn what_was_under_way_when_an_illness_ended_is_still_put_down_to_it() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(judged().await, None);
     // A good answer ends it as well.
-    well.store(false, Ordering::Relaxed);
+    plug.is(false);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(judged().await, Some(Illness::NoCarrier));
-    well.store(true, Ordering::Relaxed);
+    plug.is(true);
     let mut good = Outcome::new(Ok("well".into()), Duration::ZERO);
     evidence.examine(&mut good, Some(SERVER)).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(judged().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_for_a_neighbour_that_began_without_carrier_is_put_down_to_that() {
+    let plug = Plug::default();
+    let evidence = Evidence::with(Some(Box::new(plug.clone())));
+    assert_eq!(judged(&evidence, Reason::Timeout).await, Some(Illness::NoCarrier));
+    plug.is(true);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(judged(&evidence, Reason::Timeout).await, Some(Illness::NoCarrier), "its look finds it gone");
+    // The exchange began since, but the kernel had begun to look for the neighbour before.
+    sleep(Duration::from_millis(1100)).await;
+    assert_eq!(judged(&evidence, Reason::Unreachable).await, Some(Illness::NoCarrier));
+    sleep(NEIGHBOUR).await;
+    assert_eq!(judged(&evidence, Reason::Unreachable).await, None);
 }
 
 #[tokio::test(start_paused = true)]
