@@ -38,7 +38,11 @@ impl Results {
                 }
                 some.push_back(heard);
             }
-            None => drop(self.0.insert(probe.clone(), [heard].into())),
+            None => {
+                let mut some = VecDeque::with_capacity(RESULTS);
+                some.push_back(heard);
+                self.0.insert(probe.clone(), some);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! Every event has an `id` that stays the same from release to release.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tracing::{Level, debug, error, info, warn};
 
@@ -17,6 +18,17 @@ use crate::model::{ProbeKey, Watch};
 use crate::outcome::{Failure, Outcome, Phase, Reason};
 use crate::span::{Fault, Severity};
 use crate::table::Op;
+
+/// From so many operations on it is told how long the kernel took for them.
+const MANY: usize = 100;
+
+/// Tells of operations that were tried together: of many at once, as at a start or a promotion.
+pub fn applied(operations: usize, took: Duration) {
+    if operations >= MANY {
+        let ms = took.as_secs_f64() * 1e3;
+        info!(id = "table-applied", "Applied {operations} operations in {ms:.1} ms");
+    }
+}
 
 /// Tells a confirmed change. The answer is the id under which it is told.
 pub fn notice(notice: &Notice) -> &'static str {

@@ -306,7 +306,8 @@ impl Daemon {
             Event::Kernel(Done::Read { kernel, scope, actual, drift }) => {
                 self.read(kernel, &scope, actual, &drift);
             }
-            Event::Kernel(Done::Applied { kernel, ours, results, view }) => {
+            Event::Kernel(Done::Applied { kernel, ours, results, view, took }) => {
+                journal::applied(results.len(), took);
                 let gone = self.reconciler.applied(kernel, &ours, &results, view, Instant::now());
                 gone.iter().for_each(|key| self.keeper.forget(key));
                 self.untold.extend(results);

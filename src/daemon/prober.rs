@@ -115,7 +115,8 @@ async fn rounds(shared: Arc<Shared>, key: ProbeKey, inquiry: Inquiry, phase: Dur
     let mut slot = next_slot(shared.epoch, phase, inquiry.interval, Instant::now());
     loop {
         sleep_until(slot).await;
-        once(&shared, &key, &inquiry).await;
+        // Boxed, so that a probe that sleeps, as nearly all do, holds nothing of an exchange.
+        Box::pin(once(&shared, &key, &inquiry)).await;
         slot = following(slot, inquiry.interval, Instant::now());
     }
 }
@@ -126,7 +127,7 @@ async fn first(shared: &Arc<Shared>, key: &ProbeKey, inquiry: &Inquiry) {
     // The semaphore is never closed, so that the permit is always there.
     let Ok(_permit) = shared.burst.acquire().await else { return };
     drop(waits);
-    once(shared, key, inquiry).await;
+    Box::pin(once(shared, key, inquiry)).await;
 }
 
 /// Counts somebody who waits, for as long as it lives.

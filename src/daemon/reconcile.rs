@@ -88,6 +88,8 @@ pub enum Done {
         results: Vec<Applied>,
         /// What the services look like now.
         view: Table,
+        /// How long the kernel took for them, from the first request to the last answer.
+        took: Duration,
     },
     /// Connections were counted, or not.
     Counted {
@@ -116,12 +118,12 @@ impl Job {
                 Done::Read { kernel, scope, actual, drift }
             }
             Job::Apply { mut kernel, actual: mut view, desired, ours } => {
-                let mut results = Vec::new();
+                let (mut results, begun) = (Vec::new(), Instant::now());
                 let grow = diff::grow(&view, &desired, &ours);
                 carry_out(kernel.as_mut(), grow, &mut view, &mut results);
                 let shrink = diff::shrink(&view, &desired, &ours);
                 carry_out(kernel.as_mut(), shrink, &mut view, &mut results);
-                Done::Applied { kernel, ours, results, view }
+                Done::Applied { kernel, ours, results, view, took: begun.elapsed() }
             }
             Job::Count { mut kernel, keys } => {
                 let flows = kernel.flows(&keys);
@@ -448,7 +450,7 @@ mod tests {
         while let Some(job) = next {
             next = match job.run() {
                 Done::Read { kernel, scope, actual, .. } => reconciler.read(kernel, &scope, actual, now),
-                Done::Applied { kernel, ours, results, view } => {
+                Done::Applied { kernel, ours, results, view, .. } => {
                     meanwhile.take().into_iter().for_each(|meanwhile| meanwhile(reconciler));
                     reconciler.applied(kernel, &ours, &results, view, now);
                     None

@@ -532,7 +532,7 @@ impl World {
                     self.inform(Event::Idle(key, idle));
                 }
             }
-            Done::Applied { kernel, ours, results, view } => {
+            Done::Applied { kernel, ours, results, view, .. } => {
                 self.reconciler.applied(kernel, &ours, &results, view, now);
             }
         }
