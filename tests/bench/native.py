@@ -51,17 +51,16 @@ class Site:
         with open(f"{self.work}/dump", "rb") as f:
             return list(struct.iter_unpack("=QII", f.read()))
 
-    def lateness(self, seconds, act=None, every=1.0):
-        """|gap - interval| in ms over a window in which act() is called so often."""
+    def lateness(self, seconds, act, every):
+        """|gap - interval| in ns of all probes in a window in which act() is called so often."""
         self.arrivals()
         end, turn = time.time() + seconds, 0
         while time.time() < end:
             begin = time.time()
-            if act:
-                act(turn)
+            act(turn)
             turn += 1
             time.sleep(max(0, min(end, begin + every) - time.time()))
-        return bench.spread([abs(gap - self.a.interval * 1e9) for gap in bench.gaps(self.arrivals())], 1e-6)
+        return [abs(gap - self.a.interval * 1e9) for gap in bench.gaps(self.arrivals())]
 
 
 class Run:
@@ -135,18 +134,31 @@ def measure(site, run, seconds):
 
 
 def lateness(site, run, seconds):
-    """Lateness of all probes with nothing else to do, and with each errand; quiet before and after."""
-    heavier = copy.deepcopy(site.spec)
-    heavier["services"][0]["reals"][0]["weight"] = 5
+    """Lateness of all probes, in ms, with nothing else to do and with each errand; in two turns, a quiet window before each."""
+    spec = copy.deepcopy(site.spec)
+    spec["services"][0]["reals"][0]["weight"] = 5
+    texts = [open(run.sut.file).read()]
+    run.sut.generate(spec, run.folder)
+    texts.insert(0, open(run.sut.file).read())
 
     def reload(turn):
-        run.sut.generate(heavier if turn % 2 == 0 else site.spec, run.folder)
+        with open(run.sut.file, "w") as f:
+            f.write(texts[turn % 2])
         run.sut.reload(run.folder, run.proc.pid)
 
-    one = site.spec["services"][0]["vip"] + ":80"
-    errands = {"quiet": (None, 1), "status of a service each second": (lambda _: run.sut.ask(run.folder, "status", one), 1),
-               "dump of all each second": (lambda _: run.sut.ask(run.folder, "status", "--json"), 1), "reload each 5 s": (reload, 5), "quiet again": (None, 1)}
-    return {what: site.lateness(seconds, act, every) for what, (act, every) in errands.items()}
+    one = ("status", site.spec["services"][0]["vip"] + ":80")
+    errands = {"status of a service each second": (lambda _: run.sut.ask(run.folder, *one), 1),
+               "dump of all each second": (lambda _: run.sut.ask(run.folder, "status", "--json"), 1), "reload each 5 s": (reload, 5)}
+    late = {"quiet": []}
+    for _ in range(2):
+        for what, (act, every) in errands.items():
+            late["quiet"] += site.lateness(seconds / 4, lambda _: None, 1)
+            late.setdefault(what, []).extend(site.lateness(seconds / 2, act, every))
+    out = {what: bench.spread(values, 1e-6) for what, values in late.items()}
+    for what, words in (("status of a service", one), ("dump of all", ("status", "--json"))):
+        begin, done = time.time(), run.sut.ask(run.folder, *words)
+        out[f"{what} each second"] |= {"bytes": len(done.stdout), "exit": done.returncode, "took_ms": round((time.time() - begin) * 1000, 1)}
+    return out
 
 
 def main():

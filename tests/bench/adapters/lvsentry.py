@@ -34,7 +34,7 @@ class Adapter(ldirectord.Adapter):
 
     def ask(self, folder, *words):
         """Has the running daemon answer a question of the command line's."""
-        subprocess.run([binary(), *words, "--socket", f"{folder}/sock"], stdout=subprocess.DEVNULL, check=False)
+        return subprocess.run([binary(), *words, "--socket", f"{folder}/sock"], capture_output=True, check=False)
 
     def version(self):
         return subprocess.run([binary(), "--version"], capture_output=True, text=True).stdout.strip()
