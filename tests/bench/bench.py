@@ -75,13 +75,10 @@ def gaps(arrivals, last=None):
 
 
 def applied(folder):
-    """What the daemon's own log says of its first apply: operations and milliseconds; None where it says nothing."""
-    for name in ("out", "log"):
-        if os.path.exists(f"{folder}/{name}"):
-            found = re.search(r"Applied (\d+) operations in ([\d.]+) ms", open(f"{folder}/{name}", errors="replace").read())
-            if found:
-                return {"operations": int(found.group(1)), "ms": float(found.group(2))}
-    return None
+    """What the daemon's own log says of its applies so far: operations and milliseconds; None where it says nothing."""
+    text = "".join(open(f"{folder}/{name}", errors="replace").read() for name in ("out", "log") if os.path.exists(f"{folder}/{name}"))
+    found = re.findall(r"Applied (\d+) operations? in ([\d.]+) ms", text)
+    return {"operations": sum(int(n) for n, _ in found), "ms": round(sum(float(ms) for _, ms in found), 3)} if found else None
 
 
 def backend_argv(spec, servers, ctl):
@@ -434,7 +431,7 @@ def calls_of_apply(lines):
         if not m:
             continue
         thread, t, resumed, name, text, took = m.groups()
-        if not name.startswith("recv"):
+        if not resumed and not name.startswith("recv"):
             n = len(re.findall("NLM_F_ACK", text)) if name.startswith("send") else len(re.findall("IP_VS_SO_SET|0x48[0-9a-f]", text)[:1])
             changes, asking[thread] = changes + n, n > 0
         if asking.get(thread):
