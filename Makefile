@@ -16,7 +16,7 @@ deny: ## licences, bans and sources of the dependencies
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check licenses bans sources
 
-bench: ## measures beside keepalived and the floor; writes tests/bench/RESULTS.md (QUICK=1: fewer trials)
+bench: ## measures beside keepalived and the floor; writes tests/bench/RESULTS.md (an hour; QUICK=1: ten minutes)
 	tests/bench/run
 
 deb: ## a Debian package in target/

@@ -29,7 +29,7 @@ sys.path.insert(0, HERE)
 
 def make_spec(n, per, check, interval, timeout):
     """`n` real servers in virtual services of `per`; plain data, what adapters get."""
-    check = {"http": {"type": "http", "path": "/", "expect": "OK"}, "tcp": {"type": "tcp"}, "none": {"type": "none"}}[check]
+    check = {"type": check, "path": "/", "expect": "OK"} if check.startswith("http") else {"type": check}
     services = []
     for s in range((n + per - 1) // per):
         reals = [{"ip": f"10.1.{i // 250}.{i % 250 + 1}", "port": 80, "weight": 1}
@@ -59,8 +59,31 @@ def spread(values, scale=1.0):
         return None
     v = sorted(x * scale for x in values)
     pick = lambda q: v[min(len(v) - 1, int(q * len(v)))]
-    return {"n": len(v), "mean": round(statistics.mean(v), 2), "min": round(v[0], 2), "p50": round(statistics.median(v), 2),
-            "p90": round(pick(0.9), 2), "p99": round(pick(0.99), 2), "max": round(v[-1], 2)}
+    return {"n": len(v), "mean": round(statistics.mean(v), 4), "min": round(v[0], 4), "p50": round(statistics.median(v), 4),
+            "p90": round(pick(0.9), 4), "p99": round(pick(0.99), 4), "max": round(v[-1], 4)}
+
+
+def gaps(arrivals, last=None):
+    """ns between arrivals at the same server; `last` holds each server's latest, and is brought up to date."""
+    last, out = {} if last is None else last, []
+    for t, i, kind in sorted(arrivals):
+        if kind != 2:
+            if i in last:
+                out.append(t - last[i])
+            last[i] = t
+    return out
+
+
+def applied(folder):
+    """What the daemon's own log says of its applies so far: operations and milliseconds; None where it says nothing."""
+    text = "".join(open(f"{folder}/{name}", errors="replace").read() for name in ("out", "log") if os.path.exists(f"{folder}/{name}"))
+    found = re.findall(r"Applied (\d+) operations? in ([\d.]+) ms", text)
+    return {"operations": sum(int(n) for n, _ in found), "ms": round(sum(float(ms) for _, ms in found), 3)} if found else None
+
+
+def backend_argv(spec, servers, ctl):
+    tls = any(s["check"]["type"] == "https" for s in spec["services"])
+    return [f"{BIN}/backend", servers, ctl] + ([f"{BIN}/cert.pem", f"{BIN}/key.pem"] if tls else [])
 
 
 class Control:
@@ -182,6 +205,7 @@ class Lab:
         self.args, self.spec = args, spec
         self.refused = set()                      # no probe of these can reach the simulator
         self.true_interval = spec["interval"]     # rate finds the real one
+        self.last, self.worst = {}, 0             # each server's latest probe; the longest gap seen (ns), to be set to 0 by who wants to know
         self.servers = server_list(spec)
         os.makedirs(RUN, exist_ok=True)
         self.folder = f"{RUN}/sut"
@@ -204,7 +228,7 @@ class Lab:
         with open(f"{RUN}/servers", "w") as f:
             f.writelines(f"{r['ip']} {r['port']}\n" for r in reals)
         self.children = [
-            subprocess.Popen(["ip", "netns", "exec", "rs", f"{BIN}/backend", f"{RUN}/servers", f"{RUN}/b.ctl"]),
+            subprocess.Popen(["ip", "netns", "exec", "rs"] + backend_argv(spec, f"{RUN}/servers", f"{RUN}/b.ctl")),
             subprocess.Popen([f"{BIN}/ipvswatch", f"{RUN}/w.ctl", f"{RUN}/w.out", "500", str(args.focus_ms)]),
         ]
         self.backend, self.watch = Control(f"{RUN}/b.ctl"), Control(f"{RUN}/w.ctl")
@@ -227,15 +251,17 @@ class Lab:
         """All probe arrivals since the last call: (ns, server, kind)."""
         self.backend("dump", f"{RUN}/dump")
         with open(f"{RUN}/dump", "rb") as f:
-            return list(struct.iter_unpack("=QII", f.read()))
+            got = list(struct.iter_unpack("=QII", f.read()))
+        self.worst = max(self.worst, max(gaps(got, self.last), default=0))
+        return got
 
     def focus(self, *services):
         self.watch("focus", *services)
 
-    def launch(self):
-        """Start the system under test; returns the time just before."""
+    def launch(self, under=()):
+        """Start the system under test (`under`: of another command); returns the time just before."""
         self.sut.generate(self.spec, self.folder)
-        argv = self.sut.start(self.folder)
+        argv = list(under) + self.sut.start(self.folder)
         log = open(f"{self.folder}/out", "ab")
         def enter():
             with open("/run/cg/sut/cgroup.procs", "w") as f:
@@ -376,7 +402,43 @@ def m_start(lab, a):
             "every_server_probed_s": first_round and round((first_round - t0) / NS, 3),
             "events": dict(collections.Counter(e[2] for e in ev)),
             "dark_s": spread(list(dark.values()) + [0] * (nowant - len(dark)), 1 / NS),
-            "live_at_end": len(lab.table.live), "cpu_s": round(lab.cpu() - cpu0, 3)}
+            "live_at_end": len(lab.table.live), "cpu_s": round(lab.cpu() - cpu0, 3), "applied": applied(lab.folder)}
+
+
+def m_applytrace(lab, a):
+    """The same start under strace: what the daemon's log says of its apply, beside the calls it made."""
+    lab.kill()
+    lab.flush()
+    lab.table.aim(lab.servers)
+    for name in ("out", "log"):
+        if os.path.exists(f"{lab.folder}/{name}"):
+            os.truncate(f"{lab.folder}/{name}", 0)
+    trace = f"{RUN}/trace"
+    lab.launch(["strace", "-qq", "-f", "-ttt", "-T", "-v", "-xx", "-s", "2", "-e", "trace=sendto,sendmsg,recvfrom,recvmsg,recvmmsg,setsockopt", "-o", trace])
+    lab.table.wait_right(a.patience)
+    time.sleep(1)
+    lab.kill()
+    return {"log": applied(lab.folder), "trace": calls_of_apply(open(trace, errors="replace"))}
+
+
+def calls_of_apply(lines):
+    """Of a trace: changes of the table (a netlink message or a setsockopt each), the calls for them, and ms from the first to the last answer."""
+    changes = calls = 0
+    first = last = None
+    asking = {}                                   # by thread: was the latest thing it sent a change?
+    for line in lines:
+        m = re.match(r"(\d+) +([\d.]+) (<\.\.\. )?(\w+)(.*?)(?:<([\d.]+)>)?$", line)
+        if not m:
+            continue
+        thread, t, resumed, name, text, took = m.groups()
+        if not resumed and not name.startswith("recv"):
+            n = len(re.findall("NLM_F_ACK", text)) if name.startswith("send") else len(re.findall("IP_VS_SO_SET|0x48[0-9a-f]", text)[:1])
+            changes, asking[thread] = changes + n, n > 0
+        if asking.get(thread):
+            calls += not resumed
+            first = first or float(t)
+            last = float(t) + (0 if resumed else float(took or 0))
+    return {"changes": changes, "calls": calls, "ms": first and round((last - first) * 1000, 3)}
 
 
 def m_startdead(lab, a):
@@ -456,20 +518,17 @@ def m_rate(lab, a):
     s1, c1, p1, t1 = lab.backend("stats"), lab.cpu(), proc_stat(), now()
     h1 = host_cpu(a)
     lab.watch("full", 500)
-    got = [(t, i) for t, i, k in lab.arrivals() if k != 2 and t0 <= t <= t1]
+    got = [x for x in lab.arrivals() if x[2] != 2 and t0 <= x[0] <= t1]
     secs = (t1 - t0) / NS
-    last, gaps = {}, []
-    for t, i in sorted(got):
-        if i in last:
-            gaps.append(t - last[i])
-        last[i] = t
-    if gaps:
-        lab.true_interval = max(lab.spec["interval"], statistics.median(gaps) / NS)
-    bins = collections.Counter((t - t0) // 100_000_000 for t, _ in got)
+    last = {}
+    between = gaps(got, last)
+    if between:
+        lab.true_interval = max(lab.spec["interval"], statistics.median(between) / NS)
+    bins = collections.Counter((t - t0) // 100_000_000 for t, *_ in got)
     n = len(got)
     return {"window_s": round(secs, 2), "probes": n, "probes_per_s": round(n / secs, 2), "servers_seen": len(last),
             "ideal_probes_per_s": round(len(lab.servers) / lab.spec["interval"], 2),
-            "interval_s": spread(gaps, 1 / NS), "peak_over_mean_100ms": round(max(bins.values()) / (n / (secs * 10)), 1) if n else None,
+            "interval_s": spread(between, 1 / NS), "peak_over_mean_100ms": round(max(bins.values()) / (n / (secs * 10)), 1) if n else None,
             "cpu_s": round(c1 - c0, 3), "cpu_s_per_1000": round((c1 - c0) / n * 1000, 3) if n else None, "cpu_share": round((c1 - c0) / secs, 3),
             "guest_cpu_s": round(h1 - h0, 3), "guest_cpu_s_per_1000": round((h1 - h0) / n * 1000, 3) if n else None,
             "backend_cpu_s": round((int(s1[5]) - int(s0[5])) / NS, 3), "guest_busy": busy_fraction(p0, p1), **lab.memory()}
@@ -544,8 +603,12 @@ def m_detect(lab, a):
 
 
 def m_hol(lab, a):
-    """With a.hung servers hanging all the while, how soon is the failure of ANOTHER one seen?"""
-    hung = list(range(0, len(lab.servers), max(1, len(lab.servers) // a.hung)))[:a.hung]
+    """With so many servers hanging all the while, how soon is the failure of ANOTHER one seen?"""
+    return [hol(lab, a, int(count)) for count in str(a.hung).split(",")]
+
+
+def hol(lab, a, count):
+    hung = list(range(0, len(lab.servers), max(1, len(lab.servers) // count)))[:count]
     keys = {lab.servers[i] for i in hung}
     lab.set("hang", hung)
     lab.table.aim([s for s in lab.servers if s not in keys])
@@ -580,15 +643,9 @@ def m_hol(lab, a):
     out["detect_ms"], out["recover_ms"], out["not_seen"] = spread(down, 1e-6), spread(up, 1e-6), missed
     lab.arrivals()
     time.sleep(min(a.window, 10))
-    last, gaps, n = {}, [], 0
-    for t, i, k in sorted(lab.arrivals()):
-        if i in set(hung):
-            continue
-        n += 1
-        if i in last:
-            gaps.append(t - last[i])
-        last[i] = t
-    out["others_interval_s"], out["others_probes_per_s"] = spread(gaps, 1 / NS), round(n / min(a.window, 10), 2)
+    apart = set(hung)
+    got = [x for x in lab.arrivals() if x[1] not in apart]
+    out["others_interval_s"], out["others_probes_per_s"] = spread(gaps(got), 1 / NS), round(len(got) / min(a.window, 10), 2)
     lab.set("ok", hung)
     lab.table.aim(lab.servers)
     lab.table.wait_right(a.give_up + a.patience)
@@ -648,9 +705,12 @@ def m_reload(lab, a):
         lab.sut.generate(spec, lab.folder)
         live, up = collections.Counter(lab.table.live_of), set(lab.table.services)
         lab.watch("full", 10)
+        if name.startswith("weight"):
+            lab.focus(target[0])
         time.sleep(0.3)
         lab.table.read()
         lab.arrivals()
+        lab.worst = 0
         mark, c0, t = len(lab.table.events), lab.cpu(), now()
         lab.sut.reload(lab.folder, lab.proc.pid)
         effect = None
@@ -665,8 +725,10 @@ def m_reload(lab, a):
             time.sleep(0.01)
         settled = lab.all_probed(max(t, effect or 0), a.patience)
         time.sleep(1)
+        lab.arrivals()
         lab.table.wait_right(5)
         lab.watch("full", 500)
+        lab.focus()
         lab.table.read()
         ev = lab.table.events[mark:]
         others = [e for e in ev if e[3] not in mine and (e[3], e[4]) != dead_key]
@@ -683,7 +745,7 @@ def m_reload(lab, a):
         out[name] = {"effect_s": effect and round((effect - t) / NS, 3), "changes": dict(collections.Counter(e[2] for e in ev)),
                      "other_services_changed": len({e[3] for e in others}), "other_changes": len(others), "neighbour_changes": len(neighbours), "dead_back_s": round(revived / NS, 3),
                      "services_dark": len(dark), "dark_s": spread(list(dark.values()), 1 / NS), "wrong_at_end": lab.table.wrong,
-                     "all_probed_again_s": settled and round((settled - t) / NS, 3), "cpu_s": round(lab.cpu() - c0, 2)}
+                     "all_probed_again_s": settled and round((settled - t) / NS, 3), "worst_gap_s": round(lab.worst / NS, 3), "cpu_s": round(lab.cpu() - c0, 2)}
     lab.set("ok", [dead])
     lab.table.aim(lab.servers, [f"{s['vip']}:{s['port']}" for s in base["services"]])
     lab.table.wait_right(a.patience)
@@ -813,7 +875,7 @@ def m_syscalls(lab, a):
     return {"probes": n, "per_probe": round(sum(calls.values()) * scale, 1), "by_name": {k: round(v * scale, 2) for k, v in sorted(calls.items(), key=lambda kv: -kv[1])[:20]}}
 
 
-MEASURES = {"syscalls": m_syscalls, "start": m_start, "rate": m_rate, "detect": m_detect, "hol": m_hol, "mass": m_mass, "reload": m_reload,
+MEASURES = {"syscalls": m_syscalls, "applytrace": m_applytrace, "start": m_start, "rate": m_rate, "detect": m_detect, "hol": m_hol, "mass": m_mass, "reload": m_reload,
             "adopt": m_adopt, "adoptchanged": m_adoptchanged, "restart": m_restart, "startdead": m_startdead, "forward": m_forward}
 
 
@@ -849,10 +911,13 @@ def inside(a):
 
 def build():
     os.makedirs(BIN, exist_ok=True)
+    if not os.path.exists(f"{BIN}/cert.pem"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650", "-subj", "/CN=bench",
+                        "-addext", "basicConstraints=CA:FALSE", "-keyout", f"{BIN}/key.pem", "-out", f"{BIN}/cert.pem"], check=True, capture_output=True)
     for name in ("backend", "ipvswatch", "vipclient", "ref"):
         src, exe = f"{HERE}/src/{name}.c", f"{BIN}/{name}"
         if not os.path.exists(exe) or os.path.getmtime(exe) < os.path.getmtime(src):
-            subprocess.run(["cc", "-O2", "-o", exe, src], check=True)
+            subprocess.run(["cc", "-O2", "-o", exe, src] + (["-lssl", "-lcrypto"] if name == "backend" else []), check=True)
 
 
 def main():
@@ -860,7 +925,7 @@ def main():
     p.add_argument("--sut", required=True, help="adapter[:option=value,...], or a path to an adapter file")
     p.add_argument("--n", type=int, default=100, help="real servers (100)")
     p.add_argument("--per", type=int, default=10, help="real servers in a virtual service (10)")
-    p.add_argument("--check", choices=("http", "tcp", "none"), default="http")
+    p.add_argument("--check", choices=("http", "https", "tcp", "none"), default="http")
     p.add_argument("--interval", type=float, default=1.0)
     p.add_argument("--timeout", type=float, default=1.0)
     p.add_argument("--what", default="rate", help=f"comma-separated: {','.join(MEASURES)} (start is always done)")
@@ -870,7 +935,7 @@ def main():
     p.add_argument("--give-up", type=float, default=60, help="seconds until a failure counts as not seen")
     p.add_argument("--patience", type=float, default=120, help="seconds the table may take to become right")
     p.add_argument("--window", type=float, default=20, help="seconds for rate")
-    p.add_argument("--hung", type=int, default=1, help="servers that hang in hol")
+    p.add_argument("--hung", default="1", help="servers that hang in hol: a number, or several (1,10,100)")
     p.add_argument("--prefill", action="store_true", help="fill the kernel's table before the daemon starts")
     p.add_argument("--reload-steps", help="some of nothing,weight,weight_back,add_virtual,remove_virtual")
     p.add_argument("--repeats", type=int, default=2, help="for mass")

@@ -59,7 +59,7 @@ def main():
     rows = [who(r) + (f"{r['rate']['probes_per_s']} of {r['rate']['ideal_probes_per_s']}", triple(r["rate"]["interval_s"]), fmt(r["interval"]), r["rate"]["peak_over_mean_100ms"]) for r in has("rate")]
     table("Probe rate, true interval, spread", H + ["probes/s of asked", "true interval s p50/p99/max", "ideal", "peak/mean of 100 ms bins (ideal 1)"], rows)
 
-    rows = [who(r) + (h["hung"], triple(h["detect_ms"], 1, 0), f"{r['interval'] * 500:.0f} / {r['interval'] * 1000:.0f}", h["not_seen"], triple(h["others_interval_s"])) for r in has("hol") for h in [r["hol"]]]
+    rows = [who(r) + (h["hung"], triple(h["detect_ms"], 1, 0), f"{r['interval'] * 500:.0f} / {r['interval'] * 1000:.0f}", h["not_seen"], triple(h["others_interval_s"])) for r in has("hol") for h in r["hol"]]
     table("While servers hang: detection of ANOTHER server's refusal, ms; true interval of the others, s", H + ["hung", "detected p50/p99/max", "ideal mean/max", "not seen", "others' interval p50/p99/max"], rows)
 
     rows = [who(r) + (fmt(x.get("guest_cpu_s_per_1000")), fmt(x["cpu_s_per_1000"]), fmt(x["backend_cpu_s"] / x["probes"] * 1000 if x["probes"] else None), x["processes"], fmt(x["rss_kib"] / 1024, 1), fmt(x["pss_kib"] / 1024, 1), fmt(x.get("anon_kib", 0) / 1024, 1)) for r in has("rate") for x in [r["rate"]]]
@@ -92,8 +92,8 @@ def main():
     rows = []
     for r in has("reload"):
         for step, x in r["reload"].items():
-            rows.append(who(r) + (step, fmt(x["effect_s"]), changes(x["changes"]), x["neighbour_changes"], x["other_services_changed"], fmt(x.get("dead_back_s")), x["services_dark"], triple(x["dark_s"]), fmt(x["all_probed_again_s"]), x["wrong_at_end"], fmt(x["cpu_s"])))
-    table("Reload, seconds", H + ["change", "in effect", "kernel changes in all", "of these, neighbours", "other services touched", "a dead server was back for s", "services dark", "dark s p50/p99/max", "every server probed again", "wrong at end", "CPU s"], rows)
+            rows.append(who(r) + (step, fmt(x["effect_s"]), changes(x["changes"]), x["neighbour_changes"], x["other_services_changed"], fmt(x.get("dead_back_s")), x["services_dark"], triple(x["dark_s"]), fmt(x["all_probed_again_s"]), fmt(x.get("worst_gap_s"), 3), x["wrong_at_end"], fmt(x["cpu_s"])))
+    table("Reload, seconds", H + ["change", "in effect", "kernel changes in all", "of these, neighbours", "other services touched", "a dead server was back for s", "services dark", "dark s p50/p99/max", "every server probed again", "longest gap between two checks", "wrong at end", "CPU s"], rows)
 
     rows = []
     for r in has("mass"):
@@ -107,6 +107,20 @@ def main():
             f = x["failed_per_event"]
             rows.append(who(r) + (mode, f["n"], x["connections_per_event"], fmt(f["p50"]), f"{fmt(f['min'])}–{fmt(f['max'])}", fmt(x["ideal_failed_mean"]), changes(x["kinds"]), triple(x["detect_ms"], 1, 0)))
     table("Real traffic through the VIP: failed connections per failure of one server", H + ["failure", "events", "connections each", "failed p50", "range", "ideal mean", "how they failed (all)", "detected ms p50/p99/max"], rows)
+
+    rows = []
+    for r in runs:
+        log, start, trace = r.get("start", {}).get("applied"), r.get("start", {}), r.get("applytrace", {}).get("trace", {})
+        if r["check"] == "none" and start.get("complete_s"):
+            rows.append((r["sut"], r["n"], log and log["operations"], fmt(log and log["ms"]), fmt(start["complete_s"] - start["first_service_s"]), trace.get("changes"), trace.get("calls"), fmt(trace.get("ms")), fmt((r.get("applytrace", {}).get("log") or {}).get("ms"))))
+    table("Into an empty kernel, no checks", ["SUT", "N", "operations, its own log", "ms, its own log", "first service to right, as watched, s", "operations traced", "calls for them", "ms from the first to the last, traced", "ms by its log while traced"], rows)
+
+    rows = [who(r) + (f"{x['probes_per_s']} of {x['asked_per_s']}", x["missed"], triple(x["interval_s"], 1, 3), fmt(x["cpu_s_per_1000"], 3), fmt(100 * x["cpu_share"], 1), fmt(x["backend_cpu_s_per_1000"], 3),
+                      x["processes"], fmt(x["rss_kib"] / 1024, 1), fmt(x["pss_kib"] / 1024, 1), x["descriptors"], x["ports"]) for r in has("native") for x in [r["native"]]]
+    table("On this machine itself, without IPVS, its table all well", H + ["probes/s of asked", "schedules missed", "true interval s p50/p99/max", "SUT's CPU s per 1,000", "SUT's CPU %", "backend's per 1,000", "processes", "RSS MiB", "PSS MiB", "descriptors", "ephemeral ports held"], rows)
+
+    rows = [who(r) + (what, x["n"], triple(x, 1, 2)) for r in has("lateness") for what, x in r["lateness"].items() if x]
+    table("Lateness of probes on this machine itself, ms off the interval asked for", H + ["meanwhile", "intervals", "p50/p99/max"], rows)
 
 
 main()
