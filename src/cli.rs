@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::workers::Workers;
+
 /// Keeps the kernel's IPVS table equal to what health checks say.
 #[derive(Debug, Parser)]
 #[command(name = "lvsentry", version, about, max_term_width = 100)]
@@ -218,6 +220,9 @@ pub struct Run {
     /// Stands by, whatever the configuration says: checks run, the kernel is left alone
     #[arg(long)]
     pub standby: bool,
+    /// On how many threads is asked, whatever the configuration says: a number, or `auto`
+    #[arg(long, value_name = "N")]
+    pub workers: Option<Workers>,
     /// The file that remembers, beside that of the instance; for tests
     #[arg(long, hide = true, value_name = "FILE")]
     pub state: Option<PathBuf>,

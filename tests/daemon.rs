@@ -11,7 +11,7 @@ use lvsentry::config::{Config, Inquiry, Loaded, LogTarget};
 use lvsentry::daemon::reload::watch;
 use lvsentry::daemon::{Daemon, Event, Setup};
 use lvsentry::director::order::Deed;
-use lvsentry::http::ask::{Ask, Named, Obeyed, Wish};
+use lvsentry::http::ask::{Ask, Named, Obeyed, Snapshot, Wish};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Memory, Scope};
 use lvsentry::model::{
@@ -25,7 +25,7 @@ use lvsentry::table::flow::Flows;
 use lvsentry::table::{Destination, Entry, Op, Table};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 
 // ---- a world ------------------------------------------------------------------------------------
 
@@ -37,6 +37,8 @@ enum Answer {
     Hang,
     /// Good, after so many milliseconds.
     Slow(u64),
+    /// Good, after three steps that take the only processor for so many milliseconds each.
+    Busy(u64),
 }
 
 /// Everything the tests look at and turn.
@@ -46,6 +48,11 @@ struct State {
     /// When each server was asked.
     asked: BTreeMap<u8, Vec<Instant>>,
     busy: BTreeSet<u8>,
+    /// The most that were asked at once.
+    most_busy: usize,
+    /// How many may be asked at once, and how long each has, where that matters.
+    slots: Option<usize>,
+    timeout: Option<Duration>,
     kernel: Memory,
     /// Every operation that was carried out, with when.
     ops: Vec<(Instant, Op)>,
@@ -83,6 +90,7 @@ impl Probe for Scripted {
                 let mut state = lock(&self.state);
                 state.asked.entry(self.n).or_default().push(Instant::now());
                 assert!(state.busy.insert(self.n), "server {} is asked twice at once", self.n);
+                state.most_busy = state.most_busy.max(state.busy.len());
                 state.answers.get(&self.n).copied().unwrap_or(Answer::Good)
             };
             let _free = Free { n: self.n, state: self.state.clone() };
@@ -92,6 +100,13 @@ impl Probe for Scripted {
                 Answer::Hang => std::future::pending().await,
                 Answer::Slow(ms) => {
                     sleep(Duration::from_millis(ms)).await;
+                    Ok("well".into())
+                }
+                Answer::Busy(ms) => {
+                    for _ in 0..3 {
+                        // Time passes at once, and others have their turn.
+                        advance(Duration::from_millis(ms)).await;
+                    }
                     Ok("well".into())
                 }
             }
@@ -230,6 +245,7 @@ impl World {
         prepare(&mut lock(&state));
         let loaded = load(Loadable::Plan(services.into_iter().map(Arc::new).collect()), &state).unwrap();
         let shared = state.clone();
+        let slots = lock(&state).slots.unwrap_or(1000);
         let setup = Setup {
             config: loaded.config,
             path: PathBuf::from("test.cf"),
@@ -239,7 +255,7 @@ impl World {
             }),
             kernel: Box::new(TestKernel(state.clone())),
             tools: Tools::new(),
-            slots: 1000,
+            slots,
         };
         let daemon = made(Daemon::new(setup).unwrap());
         let events = daemon.sender();
@@ -284,11 +300,12 @@ fn load(next: Loadable, state: &Shared) -> Result<Loaded, Report> {
         return Err(Report::new(source, faults));
     };
     let mut inquiries = BTreeMap::new();
+    let timeout = lock(state).timeout.unwrap_or(SECOND / 2);
     for server in services.iter().flat_map(|s| &s.servers) {
         let Watch::Probe(key) = &server.watch else { continue };
         let SocketAddr::V4(address) = server.address else { continue };
         let probe = Arc::new(Scripted { n: address.ip().octets()[3], state: state.clone() });
-        inquiries.insert(key.clone(), Inquiry { probe, interval: SECOND, timeout: SECOND / 2 });
+        inquiries.insert(key.clone(), Inquiry { probe, interval: SECOND, timeout });
     }
     let services = services.into_iter().map(|s| (s.key, s)).collect();
     let log = LogTarget::Stdout;
@@ -359,6 +376,117 @@ async fn a_probe_that_takes_longer_than_its_interval_never_overlaps_itself() {
     world.answer(1, Answer::Hang);
     sleep(SECOND * 3).await;
     assert_eq!(world.stands(1).unwrap(), [(fallback(), 1)], "past its deadline it is down");
+}
+
+// ---- more to do than can be done ------------------------------------------------------------------
+
+impl World {
+    async fn look(&self) -> Snapshot {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::Ask(Ask::Look(reply))).await;
+        answer.await.unwrap()
+    }
+
+    /// How often something of this id was told.
+    async fn told(&self, id: &str) -> usize {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::Ask(Ask::Recent(reply))).await;
+        answer.await.unwrap().told.iter().filter(|one| one.id == id).count()
+    }
+
+    /// How often each server was asked since.
+    fn asked_since(&self, start: Instant) -> Vec<usize> {
+        let state = lock(&self.state);
+        state.asked.values().map(|asked| asked.iter().filter(|at| **at > start).count()).collect()
+    }
+
+    /// Sees that intervals are stretched so far, in percent, all alike, that it is told once, and that no server
+    /// suffers; then that its end is told once, when servers answer at once.
+    async fn bears(&self, all: &[u8], stretch: std::ops::RangeInclusive<u64>) {
+        let start = Instant::now();
+        sleep(SECOND * 60).await;
+        let asked = self.asked_since(start);
+        let (least, most) = (asked.iter().min().unwrap(), asked.iter().max().unwrap());
+        assert_eq!(asked.len(), all.len());
+        assert!(most - least <= 1 + most / 20, "not alike: {asked:?}");
+        assert!(stretch.contains(&(100 * 60 / *most as u64)), "asked {most} times in 60 s");
+        let pace = self.look().await.pace;
+        // A window holds a few rounds only.
+        let about = stretch.start() - 10..=stretch.end() + 10;
+        assert!(pace.overloaded && about.contains(&pace.stretch), "{pace:?}");
+        assert_eq!(pace.running, all.len());
+        assert_eq!((self.told("overloaded").await, self.told("overload-over").await), (1, 0));
+        let ops = self.ops();
+        assert!(!ops.iter().any(|op| op.contains("remove") || op.contains("delete")), "{ops:?}");
+        assert_eq!(self.stands(1).unwrap().len(), all.len());
+        all.iter().for_each(|n| self.answer(*n, Answer::Good));
+        sleep(SECOND * 30).await;
+        let pace = self.look().await.pace;
+        assert!(!pace.overloaded && pace.stretch == 100 && pace.missed == 0, "{pace:?}");
+        assert_eq!((self.told("overloaded").await, self.told("overload-over").await), (1, 1));
+    }
+}
+
+fn all_are(all: &[u8], answer: Answer) -> impl FnOnce(&mut State) {
+    let all = all.to_vec();
+    move |state| state.answers.extend(all.into_iter().map(|n| (n, answer)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_one_can_be_asked_at_a_time_all_wait_alike_and_no_deadline_runs_meanwhile() {
+    // Three seconds for all of them, at an interval of one and with half a second for each.
+    let all: Vec<u8> = (1..=10).collect();
+    let world = World::with(vec![service(1, &all)], |state| {
+        all_are(&all, Answer::Slow(300))(state);
+        state.slots = Some(1);
+    })
+    .await;
+    world.bears(&all, 290..=310).await;
+    assert_eq!(lock(&world.state).most_busy, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_is_too_slow_stretches_all_intervals_alike_and_takes_nobody_down() {
+    // 1.2 s of work for each second; all of them at once would take that long each, and half a second is allowed.
+    let all: Vec<u8> = (1..=200).collect();
+    let world = World::with(vec![service(1, &all)], all_are(&all, Answer::Busy(2))).await;
+    world.bears(&all, 115..=125).await;
+    let busy = lock(&world.state).most_busy;
+    assert!(busy <= 40, "{busy} at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_stopped_for_a_while_does_not_ask_all_at_once_and_that_is_no_overload() {
+    let all: Vec<u8> = (1..=200).collect();
+    let world = World::with(vec![service(1, &all)], all_are(&all, Answer::Slow(1))).await;
+    sleep(SECOND * 20).await;
+    lock(&world.state).most_busy = 0;
+    // Time jumps over what is between.
+    let start = Instant::now() + SECOND * 2;
+    advance(SECOND * 3).await;
+    sleep(SECOND).await;
+    let asked = world.asked_since(start);
+    let busy = lock(&world.state).most_busy;
+    assert!(busy <= 20, "{busy} at once");
+    assert!(asked.iter().all(|n| (1..=2).contains(n)), "{asked:?}");
+    sleep(SECOND * 20).await;
+    assert_eq!(world.told("overloaded").await, 0);
+    let state = lock(&world.state);
+    assert!(
+        state.asked.values().all(|asked| gaps(&asked[asked.len() - 10..]).iter().all(|gap| *gap == 1000))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_hang_longer_than_their_interval_are_no_overload() {
+    let world = World::with(vec![service(1, &[1, 2, 3])], |state| {
+        state.answers.insert(1, Answer::Hang);
+        state.timeout = Some(Duration::from_millis(3700));
+    })
+    .await;
+    sleep(SECOND * 60).await;
+    let pace = world.look().await.pace;
+    assert!(!pace.overloaded && pace.missed == 0 && pace.stretch == 100, "{pace:?}");
 }
 
 // ---- from a verdict to the kernel -----------------------------------------------------------------

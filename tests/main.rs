@@ -15,6 +15,7 @@ mod ldirectord; // called by ldirectord's name: what it prints, exit statuses, p
 mod oracle; // what the real ldirectord makes of configurations, and what we do
 mod packaging; // units, log rotation and the Debian package, in private rooms
 mod probes; // each kind against a scripted server on loopback
+mod scale; // many services, several threads: what is asked how often, and where
 mod scenarios; // histories as text: time, event, what follows
 mod servers; // the real servers of Debian, as root: `tests/run` makes the root that they run from
 mod simulation; // the core in a world of its own: seeded histories, every promise after every step, planted mistakes

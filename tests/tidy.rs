@@ -56,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["probe"]),
     ("alert", &["config", "probe"]),
     ("convert", &["config", "probe"]),
-    ("cli", &[]),
+    ("cli", &["config"]),
     ("http", &["director", "table"]),
     ("client", &["cli", "http"]),
     ("daemon", &["alert", "cli", "config", "probe", "director", "http", "ipvs", "table"]),

@@ -40,6 +40,13 @@ pub(super) fn status(status: &Status) -> String {
     if let Some(unwell) = &status.unwell {
         let _ = writeln!(text, "this director is unwell: {unwell}");
     }
+    if status.probes.overloaded {
+        let (stretch, late) = (status.probes.stretch as f64 / 100.0, status.probes.late_ms);
+        let _ = writeln!(
+            text,
+            "overloaded: intervals of checks are {stretch:.1} times as long as they should be, checks begin up to {late} ms late"
+        );
+    }
     if status.stopping {
         text.push_str("the daemon is about to end\n");
     }

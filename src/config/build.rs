@@ -37,6 +37,7 @@ pub fn build(source: &Source, draft: Draft, kinds: Kinds, faults: &mut Faults) -
             role: draft.role.value,
             on_demote: draft.on_demote.value,
             hooks: RoleHooks { promote: command(&draft.hooks.promote), demote: command(&draft.hooks.demote) },
+            workers: draft.workers.value,
             sysctls: draft.sysctls.into_iter().map(|(name, said)| (name, said.value)).collect(),
             ..Config::default()
         },

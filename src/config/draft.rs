@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::role::{OnDemote, Role};
+use crate::config::workers::Workers;
 use crate::config::{LogTarget, State, Webhook};
 use crate::model::{ByHand, FailOpen, Fallback, Forward, Hold, OnFailure, Removal, ServiceKey, Weight};
 use crate::probe::options::{Given, Options};
@@ -62,6 +63,8 @@ pub struct Draft {
     pub on_demote: Said<OnDemote>,
     /// What a shell runs when that changes.
     pub hooks: RoleHooksDraft,
+    /// On how many threads is asked.
+    pub workers: Said<Workers>,
     /// Kernel parameters below `net.ipv4.vs` that are to have these values.
     pub sysctls: Vec<(&'static str, Said<String>)>,
     /// The services, in the order of the text.

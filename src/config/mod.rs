@@ -20,6 +20,7 @@ pub mod role;
 pub mod show;
 pub mod suggest;
 pub mod value;
+pub mod workers;
 pub mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,7 @@ use draft::Draft;
 pub use names::{Names, SystemNames};
 use resolve::address::Lookup;
 use role::{OnDemote, Role, RoleHooks, ServiceHooks};
+use workers::Workers;
 
 /// A question that is to be asked again and again.
 #[derive(Debug, Clone)]
@@ -162,6 +164,8 @@ pub struct Config {
     pub sysctls: BTreeMap<&'static str, String>,
     /// What the addresses of servers are called where the configuration names them by name.
     pub names: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// On how many threads is asked.
+    pub workers: Workers,
     /// What is told and run around services.
     pub extras: BTreeMap<ServiceKey, Arc<Extras>>,
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::draft::{AlertDraft, Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
 use crate::config::role::Role;
+use crate::config::workers::Workers;
 use crate::config::yaml::address::FORWARDS;
 use crate::config::yaml::alert::STATES;
 use crate::config::yaml::leaf::written;
@@ -70,6 +71,7 @@ pub fn shown(source: &Source, draft: &Draft) -> Shown {
     daemon.said("on_demote", &draft.on_demote, |value| word(&ON_DEMOTE, *value));
     daemon.maybe("hooks.promote", draft.hooks.promote.as_ref(), String::clone);
     daemon.maybe("hooks.demote", draft.hooks.demote.as_ref(), String::clone);
+    daemon.said("workers", &draft.workers, Workers::to_string);
     for (name, said) in &draft.sysctls {
         daemon.said(&format!("lvs.sysctl.{name}"), said, String::clone);
     }

@@ -166,6 +166,7 @@ impl Daemon {
             role: self.duty.why.clone(),
             fitness: self.director.fitness(),
             illness: self.director.illness(),
+            pace: self.pace(),
             services: self.director.pools().map(|pool| self.seen(pool, results)).collect(),
             leaving: self.leaving(),
             orders: self.director.orders().cloned().collect(),

@@ -94,6 +94,7 @@ impl Daemon {
         self.config = loaded.config;
         self.results.keep(|probe| self.config.inquiries.contains_key(probe));
         self.probers.set(&self.config.inquiries);
+        self.tell_workers();
         self.alerting.reloaded(&self.config);
         self.monitors.set(&self.config);
         let held = self.maintenance.set(&self.config);

@@ -14,6 +14,9 @@ pub mod hooks;
 pub mod illness;
 pub mod journal;
 pub mod keeper;
+mod lane;
+mod limits;
+pub mod load;
 mod loading;
 pub mod logging;
 pub mod maintenance;
@@ -31,6 +34,7 @@ pub mod state;
 pub mod sysctl;
 pub mod syslog;
 pub mod telling;
+mod threads;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -190,7 +194,7 @@ impl Daemon {
         }
         director.handle(Input::Maintenance(maintenance.set(&config)), Moment::default());
         let alerting = Alerting::new(&config, tools.trust.clone());
-        let mut probers = Probers::new(tools, slots, sender.clone());
+        let mut probers = Probers::new(tools, slots, sender.clone(), limits::workers(&config));
         probers.set(&config.inquiries);
         Ok(Daemon {
             director,
@@ -349,6 +353,7 @@ impl Daemon {
                 let _ = sender.blocking_send(Event::Remembered(write.run()));
             });
         }
+        self.tell_load(now);
         let told = self.tell(TELL);
         self.alerting.tick(Moment(self.started.elapsed()));
         if told && self.alerting.is_catching_up() && self.has_caught_up() {
@@ -515,7 +520,7 @@ impl Daemon {
         let moment = moments.into_iter().flatten().min().map(|moment| self.started + moment.0);
         let far = Instant::now() + Duration::from_secs(3600);
         let stop = self.stopping.map(|(end, _)| end);
-        let shell = [self.reconciler.deadline(), self.keeper.deadline()];
+        let shell = [self.reconciler.deadline(), self.keeper.deadline(), Some(self.probers.deadline())];
         shell.into_iter().chain([moment, stop]).flatten().min().unwrap_or(far)
     }
 }

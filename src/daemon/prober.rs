@@ -4,49 +4,49 @@
 //! at once, as fast as the burst lets them; later ones are spread over the interval, each probe at a
 //! phase that it keeps for life. Intervals run from start to start. A task ends when
 //! its handle is dropped, and with it the exchange it is in.
+//!
+//! Probes are dealt out to lanes, one for each thread that asks; without workers the only lane is the
+//! daemon's own runtime. An exchange lives on one lane from its beginning to its end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::Event;
 use super::illness::Evidence;
+use super::lane::Lane;
+use super::load::{Change, Load, WINDOW};
+use super::threads::Threads;
 use crate::config::Inquiry;
 use crate::model::ProbeKey;
 use crate::probe::{self, Tools};
 
-/// How many first questions may be on their way at once, so that a start with thousands of servers
-/// neither overflows anybody's queue nor takes memory for all of them. One that is answered makes
-/// room for the next, so that the burst is as fast as the answers.
-const BURST: usize = 16;
-
-/// How often as many more may go out while some wait: servers that hang must not delay the first
-/// check of the others.
-const RELIEF: Duration = Duration::from_millis(25);
-
 /// Probes wake at multiples of this, so that one wake-up serves all that are due by then. To wake costs
 /// more than half of what a check does: by then the processor has forgotten code and data.
-const GRAIN: Duration = Duration::from_millis(20);
+pub(super) const GRAIN: Duration = Duration::from_millis(20);
 
 /// All running probes.
 pub struct Probers {
     running: BTreeMap<ProbeKey, JoinHandle<()>>,
-    /// How many probes were ever begun: gives the next one its phase.
+    /// How many probes were ever begun: gives the next one its phase and its lane.
     begun: u64,
+    lanes: Vec<Arc<Lane>>,
     shared: Arc<Shared>,
+    load: Load,
+    /// Since when is counted.
+    since: Instant,
+    /// The threads of the lanes, where these are not the daemon's own; they end with this.
+    _threads: Threads,
 }
 
 /// What all tasks share.
 struct Shared {
     tools: Tools,
-    burst: Semaphore,
-    /// How many first questions wait for the burst.
-    waiting: AtomicUsize,
     /// Bounds the exchanges in flight by the descriptors this process may have.
     slots: Semaphore,
     events: mpsc::Sender<Event>,
@@ -55,12 +55,15 @@ struct Shared {
 }
 
 impl Probers {
-    /// No probes yet. At most `slots` exchanges will be in flight; answers go to `events`.
-    pub fn new(tools: Tools, slots: usize, events: mpsc::Sender<Event>) -> Probers {
-        let (burst, slots) = (Semaphore::new(BURST), Semaphore::new(slots));
-        let (waiting, epoch, evidence) = (AtomicUsize::new(0), Instant::now(), Evidence::from_kernel());
-        let shared = Shared { tools, burst, waiting, slots, events, epoch, evidence };
-        Probers { running: BTreeMap::new(), begun: 0, shared: Arc::new(shared) }
+    /// No probes yet. At most `slots` exchanges will be in flight; answers go to `events`. With more than
+    /// one worker exchanges run on as many threads, else on the runtime that this is called within.
+    pub fn new(tools: Tools, slots: usize, events: mpsc::Sender<Event>, workers: usize) -> Probers {
+        let (slots, epoch, evidence) = (Semaphore::new(slots), Instant::now(), Evidence::from_kernel());
+        let shared = Arc::new(Shared { tools, slots, events, epoch, evidence });
+        let threads = Threads::start(workers);
+        let lanes = threads.handles().map(|handle| Arc::new(Lane::new(handle))).collect();
+        let (running, load, since) = (BTreeMap::new(), Load::default(), epoch);
+        Probers { running, begun: 0, lanes, shared, load, since, _threads: threads }
     }
 
     /// Makes the running probes these: new ones begin, those no longer wanted end, and the rest
@@ -73,18 +76,15 @@ impl Probers {
             }
             stays
         });
-        let before = self.begun;
         for (key, inquiry) in inquiries {
             if self.running.contains_key(key) {
                 continue;
             }
             let phase = phase(self.begun, inquiry.interval);
+            let lane = &self.lanes[(self.begun % self.lanes.len() as u64) as usize];
             self.begun += 1;
-            let rounds = rounds(self.shared.clone(), key.clone(), inquiry.clone(), phase);
-            self.running.insert(key.clone(), tokio::spawn(rounds));
-        }
-        if self.begun > before {
-            tokio::spawn(relieve(self.shared.clone()));
+            let rounds = rounds(self.shared.clone(), lane.clone(), key.clone(), inquiry.clone(), phase);
+            self.running.insert(key.clone(), lane.spawn(rounds));
         }
     }
 
@@ -96,6 +96,32 @@ impl Probers {
     /// How many probes are running.
     pub fn count(&self) -> usize {
         self.running.len()
+    }
+
+    /// On how many threads they are asked.
+    pub fn workers(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// When to look at the load again.
+    pub fn deadline(&self) -> Instant {
+        self.since + WINDOW
+    }
+
+    /// Looks at the load when it is time to. Says what is new.
+    pub fn look(&mut self, now: Instant) -> Option<Change> {
+        if now < self.deadline() {
+            return None;
+        }
+        let count = self.lanes.iter().map(|lane| lane.tally.take()).sum();
+        let lasted = now - self.since;
+        self.since = now;
+        self.load.counted(count, lasted)
+    }
+
+    /// How probes keep their interval.
+    pub fn load(&self) -> Load {
+        self.load
     }
 }
 
@@ -110,66 +136,74 @@ fn phase(n: u64, interval: Duration) -> Duration {
 }
 
 /// Asks at once, then at `phase` of every interval.
-async fn rounds(shared: Arc<Shared>, key: ProbeKey, inquiry: Inquiry, phase: Duration) {
-    first(&shared, &key, &inquiry).await;
-    let mut slot = next_slot(shared.epoch, phase, inquiry.interval, Instant::now());
+async fn rounds(shared: Arc<Shared>, lane: Arc<Lane>, key: ProbeKey, inquiry: Inquiry, phase: Duration) {
+    let interval = inquiry.interval;
+    let mut ended = first(&shared, &lane, &key, &inquiry).await;
+    let mut slot = next_slot(shared.epoch, phase, interval, ended);
     loop {
         sleep_until(slot).await;
-        // Boxed, so that a probe that sleeps, as nearly all do, holds nothing of an exchange.
-        Box::pin(once(&shared, &key, &inquiry)).await;
-        slot = following(slot, inquiry.interval, Instant::now());
-    }
-}
-
-/// The first question, within the burst.
-async fn first(shared: &Arc<Shared>, key: &ProbeKey, inquiry: &Inquiry) {
-    let waits = Waits::new(&shared.waiting);
-    // The semaphore is never closed, so that the permit is always there.
-    let Ok(_permit) = shared.burst.acquire().await else { return };
-    drop(waits);
-    Box::pin(once(shared, key, inquiry)).await;
-}
-
-/// Counts somebody who waits, for as long as it lives.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl Waits<'_> {
-    fn new(count: &AtomicUsize) -> Waits<'_> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Waits(count)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Widens the burst for as long as somebody waits for it, then makes it as narrow as it was.
-async fn relieve(shared: Arc<Shared>) {
-    let mut added = 0;
-    loop {
-        sleep(RELIEF).await;
-        if shared.waiting.load(Ordering::Relaxed) == 0 {
-            break;
+        // A probe that was still under way at its slot is due at its end: that is the server's slowness, not ours.
+        let due = slot.max(ended);
+        let begun;
+        (begun, ended) = later(&shared, &lane, &key, &inquiry, due).await;
+        if begun > due {
+            let missed = passed(slot, interval, begun);
+            lane.tally.missed(missed);
+            slot += interval.saturating_mul(missed);
         }
-        shared.burst.add_permits(BURST);
-        added += BURST;
-    }
-    while added > 0 {
-        // Those that are in use come back one by one.
-        added -= shared.burst.forget_permits(added);
-        sleep(RELIEF * 40).await;
+        slot = following(slot, interval, ended);
     }
 }
 
-async fn once(shared: &Arc<Shared>, key: &ProbeKey, inquiry: &Inquiry) {
-    let Ok(_slot) = shared.slots.acquire().await else { return };
+/// The first question, within the burst. Says when the exchange ended.
+async fn first(shared: &Shared, lane: &Arc<Lane>, key: &ProbeKey, inquiry: &Inquiry) -> Instant {
+    let _turn = lane.turn().await;
+    let _slot = shared.slots.acquire().await;
+    Box::pin(exchange(shared, key, inquiry)).await
+}
+
+/// A question that is due. Says when the exchange began and when it ended.
+async fn later(
+    shared: &Shared,
+    lane: &Arc<Lane>,
+    key: &ProbeKey,
+    inquiry: &Inquiry,
+    due: Instant,
+) -> (Instant, Instant) {
+    let mut begun = Instant::now();
+    let _turn = match lane.lets_pass(begun.saturating_duration_since(due)) {
+        true => None,
+        false => {
+            let turn = lane.overdue_turn().await;
+            begun = Instant::now();
+            turn
+        }
+    };
+    let _slot = match shared.slots.try_acquire() {
+        Ok(slot) => Some(slot),
+        Err(_) => {
+            // The deadline does not run yet: to wait here is no server's fault. Those who wait have their turns in order.
+            lane.tally.waited();
+            let slot = shared.slots.acquire().await.ok();
+            begun = Instant::now();
+            slot
+        }
+    };
+    lane.tally.began(begun.saturating_duration_since(due));
+    (begun, Box::pin(exchange(shared, key, inquiry)).await)
+}
+
+/// Asks, and hands over the answer. Says when the exchange ended. Those who call it box it, so that a probe
+/// that sleeps, as nearly all do, holds nothing of an exchange.
+async fn exchange(shared: &Shared, key: &ProbeKey, inquiry: &Inquiry) -> Instant {
     let mut outcome = probe::ask(inquiry.probe.as_ref(), inquiry.timeout, &shared.tools).await;
     shared.evidence.examine(&mut outcome, inquiry.probe.peer()).await;
+    let ended = Instant::now();
     // The receiver is gone only when the daemon ends, and this task with it.
-    let _ = shared.events.send(Event::Answered(key.clone(), outcome)).await;
+    if let Err(TrySendError::Full(event)) = shared.events.try_send(Event::Answered(key.clone(), outcome)) {
+        let _ = shared.events.send(event).await;
+    }
+    ended
 }
 
 /// The first moment after `now` that lies `phase` after a whole number of intervals.
@@ -190,6 +224,11 @@ fn following(slot: Instant, interval: Duration, now: Instant) -> Instant {
         next += interval.saturating_mul(missed);
     }
     next
+}
+
+/// How many slots after `slot` have passed by `begun`: one question stands for all of them.
+fn passed(slot: Instant, interval: Duration, begun: Instant) -> u32 {
+    (begun.saturating_duration_since(slot).as_nanos() / interval.as_nanos().max(1)) as u32
 }
 
 #[cfg(test)]
@@ -243,5 +282,6 @@ mod tests {
         assert_eq!(following(at(300), SECOND, at(1301)), at(1300), "just late: at once");
         assert_eq!(following(at(300), SECOND, at(1900)), at(2300), "far too late: the next one");
         assert_eq!(following(at(300), SECOND, at(9900)), at(10300));
+        assert_eq!([300, 310, 1299, 1300, 9900].map(|ms| passed(at(300), SECOND, at(ms))), [0, 0, 0, 1, 9]);
     }
 }

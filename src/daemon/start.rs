@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +16,7 @@ use tracing::{error, info, warn};
 
 use super::queue::say;
 use super::rehearsal::Rehearsal;
-use super::{Daemon, Event, Loader, Setup, journal, logging, reload, state, sysctl};
+use super::{Daemon, Event, Loader, Setup, journal, limits, logging, reload, state, sysctl};
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Instance, Run};
 use crate::config::diagnostic::Report;
 use crate::config::role::{Role, RoleHooks};
@@ -26,9 +25,6 @@ use crate::http::{self, socket};
 use crate::ipvs::error::{OpenError, ReadError};
 use crate::ipvs::{Kernel, Memory, Netlink, Scope};
 use crate::probe::Tools;
-
-/// Descriptors that are not for probes: log, netlink, runtime, files being read.
-const RESERVED: u64 = 64;
 
 /// How many questions from outside may wait for the loop.
 const ASKS: usize = 16;
@@ -116,13 +112,14 @@ pub type Load = Arc<dyn Fn(&Path) -> Result<Loaded, Report> + Send + Sync>;
 
 /// Reads a configuration as the flags change it, now and at every reload.
 fn loading(flags: &Run) -> Load {
-    let (is_real, standby) = (is_real(flags), flags.standby);
+    let (is_real, standby, workers) = (is_real(flags), flags.standby, flags.workers);
     Arc::new(move |path| {
         let loaded = config::load(path, &SystemNames::new())?;
         let mut loaded = if is_real { loaded } else { rehearsed(loaded) };
         if standby {
             loaded.config.role = Role::Standby;
         }
+        loaded.config.workers = workers.unwrap_or(loaded.config.workers);
         Ok(loaded)
     })
 }
@@ -156,7 +153,9 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
     // Where the daemon stands in the file system may not change which file it reads.
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let watched = absolute.clone();
+    let slots = limits::raise(loaded.config.inquiries.len());
     let settle = move |loaded: &Loaded| {
+        limits::tell(slots, &loaded.config);
         if is_real {
             sysctl::settle(&loaded.config);
         }
@@ -164,7 +163,6 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
     let loader: Loader = Arc::new(move || load(&absolute).inspect(settle));
     journal::report(&loaded.report);
     settle(&loaded);
-    let slots = raise_limits();
     let setup = Setup { config: loaded.config, path, loader, kernel, tools: Tools::new(), slots };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Runtime)?;
@@ -331,22 +329,6 @@ pub(super) fn instance(path: &Path) -> String {
 /// The same without its suffix: the name of what is made for it.
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// Raises the limit of descriptors as far as it goes. The answer is how many probes may be in
-/// flight at once.
-fn raise_limits() -> usize {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard {
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        }
-        Ok(hard)
-    });
-    let limit = limit.unwrap_or_else(|why| {
-        warn!(id = "limit", "cannot raise the limit of open files: {why}; assuming 1024");
-        1024
-    });
-    usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX).clamp(16, 1 << 20)
 }
 
 #[cfg(test)]

@@ -123,12 +123,31 @@ pub struct Snapshot {
     pub fitness: u8,
     /// What makes it unwell.
     pub illness: Option<Illness>,
+    /// How checks keep their interval.
+    pub pace: Pace,
     /// The services in force, in order.
     pub services: Vec<Seen>,
     /// Servers that left the configuration and are drained.
     pub leaving: Vec<Leaving>,
     /// What operators decided.
     pub orders: Vec<Arc<Order>>,
+}
+
+/// How checks keep their interval, in the last few seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How many different checks there are.
+    pub running: usize,
+    /// On how many threads they are asked.
+    pub workers: usize,
+    /// How late the latest of them began.
+    pub late: Duration,
+    /// How many were left out, since the one before began late.
+    pub missed: u64,
+    /// How long intervals were in truth, in percent of what they should be.
+    pub stretch: u64,
+    /// Whether that is too much for the checks.
+    pub overloaded: bool,
 }
 
 /// One service of a [`Snapshot`].

@@ -174,7 +174,7 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     let watch = Stopwatch::start();
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
-    let (answer, behind) = within(limit, probe.ask(&call)).await;
+    let (answer, behind) = within(watch, limit, probe.ask(&call)).await;
     // What is kept of a good answer is bounded as a failure's detail is.
     let answer = answer.map(|result| result.map(|seen| one_line(&seen)));
     let result = answer.unwrap_or_else(|| Err(late(call.phase(), limit)));
@@ -187,16 +187,20 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     outcome
 }
 
-/// The end of an exchange, if it comes within `limit`; and how late our timers were meanwhile, at the most.
-async fn within<T>(limit: Duration, exchange: impl Future<Output = T>) -> (Option<T>, Duration) {
-    let watch = Stopwatch::start();
+/// The end of an exchange, if it comes within `limit` of the start of `watch`; and how late our timers were
+/// meanwhile, all in all: what takes the processor away for a moment, again and again, counts as much as what does it once.
+async fn within<T>(
+    watch: Stopwatch,
+    limit: Duration,
+    exchange: impl Future<Output = T>,
+) -> (Option<T>, Duration) {
     let mut exchange = pin!(exchange);
     let mut behind = Duration::ZERO;
     for step in 1..=STEPS {
         let due = limit.saturating_mul(step) / STEPS;
         let left = due.saturating_sub(watch.read());
         let answer = tokio::time::timeout(left, &mut exchange).await.ok();
-        behind = behind.max(watch.read().saturating_sub(due));
+        behind += watch.read().saturating_sub(due);
         if answer.is_some() {
             return (answer, behind);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lvsentry::config::role::{OnDemote, Role, RoleHooks, ServiceHooks};
+use lvsentry::config::workers::Workers;
 use lvsentry::config::{Config, LogTarget, load_with};
 use lvsentry::model::{ByHand, FailOpen, Forward, Hold, OnFailure, Removal, Service, Watch};
 use lvsentry::probe;
@@ -157,6 +158,14 @@ fn a_role_is_a_word_or_follows_a_file_or_an_address() {
     assert_eq!(demoted(""), OnDemote::Leave);
     assert_eq!(demoted("on_demote: leave"), OnDemote::Leave);
     assert_eq!(demoted("on_demote: remove"), OnDemote::Remove);
+}
+
+#[test]
+fn workers_are_a_number_or_follow_the_checks() {
+    let workers = |text: &str| accept(&format!("services: []\n{text}")).workers;
+    assert_eq!(workers(""), Workers::Some(1));
+    assert_eq!(workers("workers: 4"), Workers::Some(4));
+    assert_eq!(workers("workers: auto"), Workers::Auto);
 }
 
 #[test]

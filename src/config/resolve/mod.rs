@@ -20,6 +20,7 @@ use crate::config::names::Names;
 use crate::config::raw::{Block, Directive, Raw};
 use crate::config::role::{OnDemote, Role};
 use crate::config::value;
+use crate::config::workers::Workers;
 use crate::model::{ByHand, FailOpen, Family, OnFailure, Removal, ServiceKey};
 use crate::span::{Fault, Place, Source, Span};
 use address::{LastResort, Lookup, last_resort};
@@ -55,6 +56,7 @@ pub fn resolve(source: &Source, raw: &Raw, names: &dyn Names, faults: &mut Fault
         role: Said::default(Role::Active),
         on_demote: Said::default(OnDemote::Leave),
         hooks: RoleHooksDraft::default(),
+        workers: Said::default(Workers::default()),
         sysctls: Vec::new(),
         services,
     }

@@ -30,6 +30,7 @@ use crate::config::draft::{Draft, FallbackDraft, RoleHooksDraft, Said, ServerDra
 use crate::config::resolve::MOST_SERVERS;
 use crate::config::resolve::address::Lookup;
 use crate::config::role::{OnDemote, Role};
+use crate::config::workers::{MOST, Workers};
 use crate::config::{Kinds, LogTarget};
 use crate::model::{ByHand, Family, OnFailure, Protocol, ServiceKey};
 use crate::span::{Fault, Source, Span};
@@ -42,7 +43,7 @@ use server::Home;
 use settings::Settings;
 
 /// The names of the whole file.
-const FILE: [&str; 13] = [
+const FILE: [&str; 14] = [
     "defaults",
     "services",
     "alerts",
@@ -54,6 +55,7 @@ const FILE: [&str; 13] = [
     "role",
     "on_demote",
     "hooks",
+    "workers",
     "forgiving",
     "lvs",
 ];
@@ -73,6 +75,7 @@ pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults)
         role: Said::default(Role::Active),
         on_demote: Said::default(OnDemote::Leave),
         hooks: RoleHooksDraft::default(),
+        workers: Said::default(Workers::default()),
         sysctls: Vec::new(),
         services: Vec::new(),
     };
@@ -99,6 +102,9 @@ pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults)
         draft.on_demote = said;
     }
     draft.hooks = file.get("hooks").and_then(|item| role::hooks(&item, faults)).unwrap_or_default();
+    if let Some(said) = file.take("workers", faults, workers) {
+        draft.workers = said;
+    }
     draft.sysctls = file.get("lvs").map(|item| sysctl::read(&item, faults)).unwrap_or_default();
     if let Some(members) = file.take("execute", faults, Item::one_or_more) {
         draft.execute = all(members.iter().map(Item::line), faults);
@@ -131,6 +137,13 @@ fn defaults(file: &Fields, kinds: Kinds, faults: &mut Faults) -> Settings {
     let fields = file.get("defaults").and_then(|item| Fields::read(item.node, "`defaults`", &own, faults));
     let settings = fields.map(|fields| Settings::read(&fields, kinds, faults)).unwrap_or_default();
     Settings { alerts, ..settings }
+}
+
+/// `auto`, or a number of threads.
+fn workers(item: &Item) -> Result<Said<Workers>, Fault> {
+    let workers = item.text()?.parse().ok();
+    let wrong = || item.refuse("auto or a number of threads", format!("1 to {MOST}; 1 is the default"));
+    workers.map(|workers| Said::at(workers, item.span())).ok_or_else(wrong)
 }
 
 /// Where log lines go: `stdout`, `{ file: PATH }` or `{ syslog: FACILITY }`.
