@@ -81,7 +81,8 @@ impl Evidence {
             let looked = if failure.reason == Reason::Unreachable { NEIGHBOUR } else { Duration::ZERO };
             let begun = now.checked_sub(outcome.took).unwrap_or(now);
             let spoiled = begun.checked_sub(looked).unwrap_or(begun);
-            let seen = timeout(LIMIT, self.on_the_way(peer, begun)).await.ok().flatten();
+            // Boxed, so that the tasks of all probes, which are well most of the time, hold no room for it.
+            let seen = timeout(LIMIT, Box::pin(self.on_the_way(peer, begun))).await.ok().flatten();
             outcome.illness = self.in_force(peer, seen, spoiled);
         }
     }
