@@ -90,6 +90,8 @@ fn the_middle_is_pure() {
         "src/config/cf.rs",
         "src/config/keys.rs",
         "src/config/diagnostic.rs",
+        "src/config/workers.rs",
+        "src/daemon/load.rs",
         "src/probe/options.rs",
         "src/probe/dns/wire.rs",
         "src/probe/ldap/ber.rs",
