@@ -1,7 +1,7 @@
 # What there is to do with a clone. Everything needs Rust (rustup.rs) and a Debian-like system;
 # the scripts install the few packages that they need and say which.
 
-.PHONY: demo test soak deny bench deb oracle
+.PHONY: demo test soak deny bench micro deb oracle
 
 demo: ## shows the main job in under a minute, on a real IPVS table
 	tests/lab/demo
@@ -18,6 +18,9 @@ deny: ## licences, bans and sources of the dependencies
 
 bench: ## measures beside keepalived and the floor; writes tests/bench/RESULTS.md (an hour; QUICK=1: ten minutes)
 	tests/bench/run
+
+micro: ## measures what runs for each server, each part beside its floor (ONLY=parse, diff, step …: some of it)
+	cargo bench --locked --bench micro -- $(ONLY)
 
 deb: ## a Debian package in target/
 	cargo build --release --locked

@@ -10,7 +10,7 @@ pub mod error;
 mod memory;
 mod netlink;
 mod socket;
-mod wire;
+pub mod wire;
 
 use std::collections::BTreeSet;
 

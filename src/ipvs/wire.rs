@@ -21,22 +21,22 @@ use crate::table::{Destination, Op};
 
 /// An answer that is not of the protocol: what is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub struct Malformed(pub &'static str);
 
 /// What every message of ours begins with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
+pub struct Header {
     /// The number of the family `IPVS`, given out when the module is loaded.
-    pub(super) family: u16,
+    pub family: u16,
     /// The number by which the answer is known; not 0.
-    pub(super) seq: u32,
+    pub seq: u32,
 }
 
 // ---- what is sent ----
 
 /// Whether an operation can be put into bytes at all: a name that is too long or holds a NUL would
 /// be cut or refused, so it is not sent.
-pub(super) fn is_sendable(op: &Op) -> bool {
+pub fn is_sendable(op: &Op) -> bool {
     let name_is_good =
         |name: &str| (1..=IP_VS_SCHEDNAME_MAXLEN).contains(&name.len()) && !name.contains('\0');
     match op {
@@ -48,7 +48,7 @@ pub(super) fn is_sendable(op: &Op) -> bool {
 }
 
 /// An operation as a message that asks for an acknowledgement. It must be [`is_sendable`].
-pub(super) fn operation(header: Header, op: &Op) -> Vec<u8> {
+pub fn operation(header: Header, op: &Op) -> Vec<u8> {
     let (command, attributes) = match op {
         Op::NewService(key, settings) => (IpvsCmd::NewService, vec![full_service(key, settings)]),
         Op::SetService(key, settings) => (IpvsCmd::SetService, vec![full_service(key, settings)]),
@@ -63,29 +63,29 @@ pub(super) fn operation(header: Header, op: &Op) -> Vec<u8> {
 }
 
 /// Asks for one service; answered by it or by an error.
-pub(super) fn get_service(header: Header, key: &ServiceKey) -> Vec<u8> {
+pub fn get_service(header: Header, key: &ServiceKey) -> Vec<u8> {
     message(header, NlmF::REQUEST, IpvsCmd::GetService, IPVS_GENL_VERSION, vec![key_of(key)])
 }
 
 /// Asks for all services.
-pub(super) fn dump_services(header: Header) -> Vec<u8> {
+pub fn dump_services(header: Header) -> Vec<u8> {
     let none: Vec<Nlattr<CmdAttr, Buffer>> = Vec::new();
     message(header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetService, IPVS_GENL_VERSION, none)
 }
 
 /// Asks for all destinations of a service.
-pub(super) fn dump_destinations(header: Header, key: &ServiceKey) -> Vec<u8> {
+pub fn dump_destinations(header: Header, key: &ServiceKey) -> Vec<u8> {
     message(header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetDest, IPVS_GENL_VERSION, vec![key_of(key)])
 }
 
 /// Asks for the version of IPVS: the cheapest question that needs the right to ask.
-pub(super) fn get_info(header: Header) -> Vec<u8> {
+pub fn get_info(header: Header) -> Vec<u8> {
     let none: Vec<Nlattr<CmdAttr, Buffer>> = Vec::new();
     message(header, NlmF::REQUEST, IpvsCmd::GetInfo, IPVS_GENL_VERSION, none)
 }
 
 /// Asks the controller for the number of the family `IPVS`. This loads the module where it can.
-pub(super) fn get_family(seq: u32) -> Vec<u8> {
+pub fn get_family(seq: u32) -> Vec<u8> {
     let name = vec![attribute(CtrlAttr::FamilyName, IPVS_GENL_NAME)];
     message(Header { family: GENL_ID_CTRL, seq }, NlmF::REQUEST, CtrlCmd::Getfamily, 1, name)
 }
@@ -239,16 +239,16 @@ where
 
 /// One message of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply<'a> {
+pub struct Reply<'a> {
     /// The number of the request that it answers.
-    pub(super) seq: u32,
+    pub seq: u32,
     /// What it says.
-    pub(super) body: Body<'a>,
+    pub body: Body<'a>,
 }
 
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Body<'a> {
+pub enum Body<'a> {
     /// The request succeeded (0) or failed with this error number.
     Status(i32),
     /// The end of a dump, whole (0) or broken off with this error number.
@@ -262,12 +262,12 @@ pub(super) enum Body<'a> {
 /// The messages of a datagram.
 ///
 /// The outer headers are read here and not by neli, which takes their lengths on trust.
-pub(super) fn replies(datagram: &[u8]) -> Replies<'_> {
+pub fn replies(datagram: &[u8]) -> Replies<'_> {
     Replies { rest: datagram }
 }
 
 /// See [`replies`].
-pub(super) struct Replies<'a> {
+pub struct Replies<'a> {
     rest: &'a [u8],
 }
 
@@ -316,14 +316,14 @@ fn number(bytes: &[u8]) -> Option<u32> {
 }
 
 /// The number of the family, from the controller's answer.
-pub(super) fn family(payload: &[u8]) -> Result<u16, Malformed> {
+pub fn family(payload: &[u8]) -> Result<u16, Malformed> {
     let message = parse::<CtrlCmd, CtrlAttr>(payload)?;
     let attributes = message.attrs().get_attr_handle();
     attributes.get_attr_payload_as(CtrlAttr::FamilyId).map_err(|_| Malformed("a family without its number"))
 }
 
 /// A service; none when it is of a protocol that we have no name for.
-pub(super) fn service(payload: &[u8]) -> Result<Option<(ServiceKey, Settings)>, Malformed> {
+pub fn service(payload: &[u8]) -> Result<Option<(ServiceKey, Settings)>, Malformed> {
     let message = parse::<IpvsCmd, CmdAttr>(payload)?;
     let outer = message.attrs().get_attr_handle();
     let service = outer
@@ -373,12 +373,12 @@ fn decode_settings(service: &GenlAttrHandle<'_, SvcAttr>, family: Family) -> Res
 }
 
 /// A destination of a service of that family (which old kernels do not repeat).
-pub(super) fn destination(payload: &[u8], service: Family) -> Result<(SocketAddr, Destination), Malformed> {
+pub fn destination(payload: &[u8], service: Family) -> Result<(SocketAddr, Destination), Malformed> {
     decoded(payload, service, decode_destination)
 }
 
 /// The connections of a destination of a service of that family.
-pub(super) fn flow(payload: &[u8], service: Family) -> Result<(SocketAddr, Flow), Malformed> {
+pub fn flow(payload: &[u8], service: Family) -> Result<(SocketAddr, Flow), Malformed> {
     decoded(payload, service, |destination| {
         let Destination { weight, .. } = decode_destination(destination)?;
         let count =
