@@ -19,7 +19,7 @@ use crate::outcome::{Failure, Outcome, Phase, Reason};
 use crate::span::{Fault, Severity};
 use crate::table::Op;
 
-/// From so many operations on it is told how long the kernel took for them.
+/// From so many operations on it is told how long they took.
 const MANY: usize = 100;
 
 /// Tells of operations that were tried together: of many at once, as at a start or a promotion.

@@ -88,7 +88,7 @@ pub enum Done {
         results: Vec<Applied>,
         /// What the services look like now.
         view: Table,
-        /// How long the kernel took for them, from the first request to the last answer.
+        /// How long all of that took, finding out what to do included.
         took: Duration,
     },
     /// Connections were counted, or not.
