@@ -43,6 +43,7 @@ impl Network {
         hosts: &[Ns; 3],
         switches: Vec<Switch>,
     ) -> Network {
+        forget_the_gone(&director);
         let ports: Vec<u16> = SERVICES.iter().map(|(port, _)| *port).collect();
         let server = |i: usize| Server::start(&hosts[i], &format!("s{}", i + 1), &ports);
         let servers = [server(0), server(1), server(2)];
@@ -163,6 +164,14 @@ impl Network {
     }
 }
 
+/// A director that forgets a connection whose server has left. A client's kernel begins at another port every
+/// ten seconds and comes upon ports that it had, behind which a director of direct routing or tunnels
+/// still sees a connection: it drops all that is sent to a server that is gone, as long as that lasts.
+fn forget_the_gone(director: &Ns) {
+    modprobe(&["ip_vs"]);
+    director.sysctl(&["vs.expire_nodest_conn=1"]);
+}
+
 fn weight_of(scheduler: &str, server: usize) -> usize {
     if scheduler.starts_with('w') { server + 1 } else { 1 }
 }
@@ -273,6 +282,7 @@ impl Tutorial {
             switch.plug(host, "eth0", address);
             route_to(host, Tutorial::VIP);
         }
+        forget_the_gone(&director);
         let servers = [Server::start(&hosts[0], "s1", &[80]), Server::start(&hosts[1], "s2", &[80])];
         let fallback = Server::start(&director, "fallback", &[80]);
         let daemon = Daemon::start(&director, &text);
