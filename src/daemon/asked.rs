@@ -1,7 +1,6 @@
 //! What somebody asks over the control socket, answered by the loop: small values, made fast; what is
 //! large is put into words by whoever asked.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -11,53 +10,14 @@ use super::{Daemon, Event};
 use crate::director::event::Event as Input;
 use crate::director::order::{DRAIN, Deed, Order};
 use crate::director::pool::Pool;
-use crate::http::ask::{Ask, Heard, Leaving, Lift, Obeyed, Refusal, Reloaded, Seen, Snapshot, Wish};
-use crate::model::{Moment, ProbeKey, Watch};
-use crate::outcome::Outcome;
+use crate::http::ask::{Ask, Leaving, Lift, Obeyed, Refusal, Reloaded, Seen, Snapshot, Wish};
+use crate::model::{Moment, Server};
 
 /// How many orders there may be.
 const ORDERS: usize = 10_000;
 
-/// How many results of each probe are kept.
-const RESULTS: usize = 5;
-
 /// Somebody who waits for a reload to be done.
 pub(super) type Waiter = oneshot::Sender<Result<Reloaded, Refusal>>;
-
-/// The last results of each probe.
-#[derive(Default)]
-pub(super) struct Results(BTreeMap<ProbeKey, VecDeque<Heard>>);
-
-impl Results {
-    pub(super) fn add(&mut self, probe: &ProbeKey, outcome: &Outcome, at: Moment) {
-        let heard = Heard { at, outcome: outcome.clone() };
-        match self.0.get_mut(probe) {
-            Some(some) => {
-                if some.len() == RESULTS {
-                    some.pop_front();
-                }
-                some.push_back(heard);
-            }
-            None => {
-                let mut some = VecDeque::with_capacity(RESULTS);
-                some.push_back(heard);
-                self.0.insert(probe.clone(), some);
-            }
-        }
-    }
-
-    /// Other probes are not asked any more.
-    pub(super) fn keep(&mut self, is_asked: impl Fn(&ProbeKey) -> bool) {
-        self.0.retain(|probe, _| is_asked(probe));
-    }
-
-    fn of(&self, watch: &Watch) -> Vec<Heard> {
-        match watch {
-            Watch::Probe(probe) => self.0.get(probe).into_iter().flatten().cloned().collect(),
-            Watch::On | Watch::Off => Vec::new(),
-        }
-    }
-}
 
 impl Daemon {
     pub(super) fn asked(&mut self, ask: Ask) {
@@ -176,7 +136,7 @@ impl Daemon {
     fn seen(&self, pool: &Pool, results: bool) -> Seen {
         let service = pool.service().clone();
         let key = service.key;
-        let heard = |server: &crate::model::Server| self.results.of(&server.watch);
+        let heard = |server: &Server| self.results.of(&server.watch);
         Seen {
             name: self.config.extras.get(&key).and_then(|extras| extras.name.clone()),
             serving: pool.serving(),

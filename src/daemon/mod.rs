@@ -28,6 +28,7 @@ pub mod recent;
 pub mod reconcile;
 pub mod rehearsal;
 pub mod reload;
+mod results;
 mod role;
 pub mod start;
 pub mod state;
@@ -61,7 +62,7 @@ use crate::table::Table;
 use crate::table::drift::{Drift, What};
 use crate::table::flow::Flows;
 use alerting::Alerting;
-use asked::{Results, Waiter};
+use asked::Waiter;
 use further::Further;
 use hooks::Hooks;
 use keeper::Keeper;
@@ -70,6 +71,7 @@ use monitor::Monitors;
 use prober::Probers;
 use recent::Recent;
 use reconcile::{Applied, Done, Reconciler};
+use results::Results;
 use role::Duty;
 
 /// How many events may wait before those who send them do.
