@@ -11,7 +11,7 @@ use crate::director::event::Event as Input;
 use crate::director::order::{DRAIN, Deed, Order};
 use crate::director::pool::Pool;
 use crate::http::ask::{Ask, Leaving, Lift, Obeyed, Refusal, Reloaded, Seen, Snapshot, Wish};
-use crate::model::{Moment, Server};
+use crate::model::Server;
 
 /// How many orders there may be.
 const ORDERS: usize = 10_000;
@@ -69,7 +69,7 @@ impl Daemon {
     fn order(&mut self, wish: &Wish) -> Result<Obeyed, Refusal> {
         let meant = Meant::new(&wish.named, &self.config)?;
         meant.configured(&wish.named, &self.config)?;
-        let now = Moment(self.started.elapsed());
+        let now = self.moment();
         let deadline = (wish.deed == Deed::Drain).then(|| now.after(wish.deadline.unwrap_or(DRAIN)));
         let orders = meant.whoms().into_iter().map(|whom| Order {
             whom,
@@ -118,7 +118,7 @@ impl Daemon {
 
     fn snapshot(&self, results: bool) -> Snapshot {
         Snapshot {
-            now: Moment(self.started.elapsed()),
+            now: self.moment(),
             epoch: self.epoch,
             path: self.path.clone(),
             stopping: self.stopping.is_some(),

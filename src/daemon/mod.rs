@@ -167,6 +167,8 @@ pub struct Daemon {
     /// Until when what is to be removed must be, and the signal that asked for it.
     stopping: Option<(Instant, &'static str)>,
     started: Instant,
+    /// When the loop last woke: one look at the clock serves all that it does until it sleeps again.
+    now: Instant,
     /// When that was by people's clock: since 1970.
     epoch: Duration,
     keeper: Keeper,
@@ -219,6 +221,7 @@ impl Daemon {
             untold: VecDeque::new(),
             stopping: None,
             started,
+            now: started,
             // A clock before 1970 only makes times look odd.
             epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             keeper: Keeper::none(),
@@ -270,6 +273,7 @@ impl Daemon {
     /// Works until it is stopped and what is to be removed is removed.
     pub async fn run(mut self) {
         self.further.want(&self.config.execute);
+        self.now = Instant::now();
         loop {
             let told = self.act();
             if let Some((_, signal)) = self.stopping.filter(|_| self.is_done()) {
@@ -279,8 +283,9 @@ impl Daemon {
                 info!(id = "stopped", "Linux Director Daemon terminated on signal: {signal}");
                 return;
             }
-            let until = if told { self.deadline() } else { Instant::now() };
+            let until = if told { self.deadline() } else { self.now };
             let next = tokio::time::timeout_at(until, self.events.recv()).await;
+            self.now = Instant::now();
             match next {
                 // The daemon holds a sender of its own, so that the channel never ends.
                 Ok(event) => event.into_iter().for_each(|event| self.take(event)),
@@ -302,7 +307,7 @@ impl Daemon {
                 journal::answered(&probe, &outcome, &self.director);
                 journal::ended(&self.config, &probe, &outcome);
                 self.monitors.answered(&self.director, &probe, &outcome);
-                self.results.add(&probe, &outcome, Moment(self.started.elapsed()));
+                self.results.add(&probe, &outcome, self.moment());
                 self.inform(Input::Answered(probe, outcome));
             }
             Event::Maintenance(news) => {
@@ -314,13 +319,13 @@ impl Daemon {
             }
             Event::Kernel(Done::Applied { kernel, ours, results, view, took }) => {
                 journal::applied(results.len(), took);
-                let gone = self.reconciler.applied(kernel, &ours, &results, view, Instant::now());
+                let gone = self.reconciler.applied(kernel, &ours, &results, view, self.now);
                 gone.iter().for_each(|key| self.keeper.forget(key));
                 self.untold.extend(results);
             }
             Event::Kernel(Done::Counted { kernel, flows }) => self.counted(kernel, flows),
             Event::Ask(ask) => self.asked(ask),
-            Event::Remembered(result) => self.keeper.written(result, Instant::now()),
+            Event::Remembered(result) => self.keeper.written(result, self.now),
             Event::FileChanged => self.file_changed(),
             Event::Reload => {
                 info!(id = "reload", "Reloading Linux Director Daemon config on signal");
@@ -335,16 +340,21 @@ impl Daemon {
         }
     }
 
+    /// When the loop last woke, as the core counts time.
+    fn moment(&self) -> Moment {
+        Moment(self.now.saturating_duration_since(self.started))
+    }
+
     fn inform(&mut self, input: Input) {
-        let now = self.started.elapsed();
-        self.director.handle(input, Moment(now));
+        let now = self.moment();
+        self.director.handle(input, now);
     }
 
     /// Lets everything follow from what the director now says: the kernel first, then the log.
     /// Says whether all is told.
     fn act(&mut self) -> bool {
         self.want_changed();
-        let now = Instant::now();
+        let now = self.now;
         if let Some(job) = self.reconciler.job(now) {
             self.dispatch(job);
         }
@@ -357,7 +367,7 @@ impl Daemon {
         }
         self.tell_load(now);
         let told = self.tell(TELL);
-        self.alerting.tick(Moment(self.started.elapsed()));
+        self.alerting.tick(self.moment());
         if told && self.alerting.is_catching_up() && self.has_caught_up() {
             self.alerting.caught_up();
         }
@@ -376,7 +386,7 @@ impl Daemon {
             if let Some(notice) = self.director.poll_notice() {
                 let id = journal::notice(&notice);
                 self.recent.notice(id, &notice);
-                self.alerting.noticed(&notice, Moment(self.started.elapsed()));
+                self.alerting.noticed(&notice, self.moment());
                 // An order may have ended by itself.
                 if let Notice::OrderOver(..) | Notice::WeightBack(_) = notice {
                     self.keeper.remember(None);
@@ -419,14 +429,14 @@ impl Daemon {
             self.reconciler.drain(self.director.draining().collect());
         }
         self.follow(changed);
-        for key in self.keeper.released(Instant::now()) {
+        for key in self.keeper.released(self.now) {
             self.want(key);
         }
     }
 
     /// Lets the kernel, and what is told and run around services, follow from what they should be.
     fn follow(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
-        let now = Moment(self.started.elapsed());
+        let now = self.moment();
         for key in services {
             self.alerting.changed(&key, &self.director, now);
             self.want(key);
@@ -438,7 +448,7 @@ impl Daemon {
     /// remembered that it is ours.
     fn want(&mut self, key: ServiceKey) {
         match self.director.entry(&key) {
-            Some(_) if !self.keeper.may_make(key, Instant::now()) => {}
+            Some(_) if !self.keeper.may_make(key, self.now) => {}
             None if !self.reconciler.wants(&key) => self.keeper.forget(&key),
             entry => self.reconciler.want(key, entry),
         }
@@ -448,7 +458,7 @@ impl Daemon {
         if let Err(why) = &flows {
             error!(id = "table-unreadable", "{why}");
         }
-        for (key, idle) in self.reconciler.counted(kernel, flows, Instant::now()) {
+        for (key, idle) in self.reconciler.counted(kernel, flows, self.now) {
             self.inform(Input::Idle(key, idle));
         }
     }
@@ -484,7 +494,7 @@ impl Daemon {
             }
         }
         self.want_changed();
-        if let Some(job) = self.reconciler.read(kernel, scope, actual, Instant::now()) {
+        if let Some(job) = self.reconciler.read(kernel, scope, actual, self.now) {
             self.dispatch(job);
         }
     }
@@ -494,7 +504,7 @@ impl Daemon {
         if self.stopping.is_some() {
             return;
         }
-        self.stopping = Some((Instant::now() + STOP, signal));
+        self.stopping = Some((self.now + STOP, signal));
         self.probers.stop();
         self.reconciler.drain(BTreeSet::new());
         self.alerting.stopping();
@@ -513,14 +523,14 @@ impl Daemon {
 
     fn is_done(&self) -> bool {
         let done = self.reconciler.is_idle() && self.keeper.is_idle();
-        self.stopping.is_some_and(|(end, _)| done || Instant::now() >= end)
+        self.stopping.is_some_and(|(end, _)| done || self.now >= end)
     }
 
     /// When to look again though nothing happens.
     fn deadline(&self) -> Instant {
         let moments = [self.director.deadline(), self.alerting.deadline()];
         let moment = moments.into_iter().flatten().min().map(|moment| self.started + moment.0);
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = self.now + Duration::from_secs(3600);
         let stop = self.stopping.map(|(end, _)| end);
         let shell = [self.reconciler.deadline(), self.keeper.deadline(), Some(self.probers.deadline())];
         shell.into_iter().chain([moment, stop]).flatten().min().unwrap_or(far)

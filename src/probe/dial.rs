@@ -55,6 +55,11 @@ impl Stopwatch {
     pub fn read(&self) -> Duration {
         self.0.elapsed()
     }
+
+    /// The moment when it shows that time.
+    pub(super) fn at(&self, time: Duration) -> Instant {
+        self.0 + time
+    }
 }
 
 /// Connects over TCP, to talk. The caller has entered [`Phase::Connect`].

@@ -174,11 +174,11 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     let watch = Stopwatch::start();
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
-    let (answer, behind) = within(watch, limit, probe.ask(&call)).await;
+    let (answer, took, behind) = within(watch, limit, probe.ask(&call)).await;
     // What is kept of a good answer is bounded as a failure's detail is.
     let answer = answer.map(|result| result.map(|seen| one_line(&seen)));
     let result = answer.unwrap_or_else(|| Err(late(call.phase(), limit)));
-    let mut outcome = Outcome::new(result, watch.read());
+    let mut outcome = Outcome::new(result, took);
     // A server may have waited for us in vain, and closed.
     let spoiled = |failure: &Failure| matches!(failure.reason, Reason::Timeout | Reason::Closed);
     if behind > timeout / 2 && outcome.result.as_ref().is_err_and(spoiled) {
@@ -187,25 +187,26 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     outcome
 }
 
-/// The end of an exchange, if it comes within `limit` of the start of `watch`; and how late our timers were
-/// meanwhile, all in all: what takes the processor away for a moment, again and again, counts as much as what does it once.
+/// The end of an exchange, if it comes within `limit` of the start of `watch`, and when it or the limit came; and how late
+/// our timers were meanwhile, all in all: what takes the processor away for a moment, again and again, counts
+/// as much as what does it once. The clock is read once where all is well: on some hosts that is a system call.
 async fn within<T>(
     watch: Stopwatch,
     limit: Duration,
     exchange: impl Future<Output = T>,
-) -> (Option<T>, Duration) {
+) -> (Option<T>, Duration, Duration) {
     let mut exchange = pin!(exchange);
-    let mut behind = Duration::ZERO;
+    let (mut took, mut behind) = (Duration::ZERO, Duration::ZERO);
     for step in 1..=STEPS {
         let due = limit.saturating_mul(step) / STEPS;
-        let left = due.saturating_sub(watch.read());
-        let answer = tokio::time::timeout(left, &mut exchange).await.ok();
-        behind += watch.read().saturating_sub(due);
+        let answer = tokio::time::timeout_at(watch.at(due), &mut exchange).await.ok();
+        took = watch.read();
+        behind += took.saturating_sub(due);
         if answer.is_some() {
-            return (answer, behind);
+            return (answer, took, behind);
         }
     }
-    (None, behind)
+    (None, took, behind)
 }
 
 /// The failure of an asking that its deadline ended.
