@@ -383,7 +383,7 @@ async fn a_probe_that_takes_longer_than_its_interval_never_overlaps_itself() {
 impl World {
     async fn look(&self) -> Snapshot {
         let (reply, answer) = oneshot::channel();
-        self.send(Event::Ask(Ask::Look(reply))).await;
+        self.send(Event::Ask(Ask::Look(None, reply))).await;
         answer.await.unwrap()
     }
 

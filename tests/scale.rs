@@ -62,7 +62,7 @@ impl Running {
         let all_up = async {
             loop {
                 let (reply, answer) = oneshot::channel();
-                self.events.send(Event::Ask(Ask::Look(reply))).await.unwrap();
+                self.events.send(Event::Ask(Ask::Look(None, reply))).await.unwrap();
                 let seen = answer.await.unwrap();
                 let decisions = seen.services.iter().flat_map(|service| &service.decisions);
                 if decisions.filter(|decision| decision.rule.is_up()).count() == count {

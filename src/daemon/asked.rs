@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::named::Meant;
+use super::named::{self, Meant};
 use super::{Daemon, Event};
 use crate::director::event::Event as Input;
 use crate::director::order::{DRAIN, Deed, Order};
@@ -23,8 +23,8 @@ impl Daemon {
     pub(super) fn asked(&mut self, ask: Ask) {
         // Who does not wait for his answer any more does not get it.
         match ask {
-            Ask::Look(reply) => drop(reply.send(self.snapshot(false))),
-            Ask::LookBack(reply) => drop(reply.send(self.snapshot(true))),
+            Ask::Look(only, reply) => drop(reply.send(self.snapshot(only.as_deref(), false))),
+            Ask::LookBack(only, reply) => drop(reply.send(self.snapshot(Some(&only), true))),
             Ask::Recent(reply) => drop(reply.send(self.recent.all())),
             Ask::Order(_, reply) | Ask::Lift(_, reply) if self.stopping.is_some() => {
                 drop(reply.send(Err(Refusal::Ending)));
@@ -116,7 +116,10 @@ impl Daemon {
         Obeyed { orders, servers, epoch: self.epoch, forgotten: None }
     }
 
-    fn snapshot(&self, results: bool) -> Snapshot {
+    fn snapshot(&self, only: Option<&str>, results: bool) -> Snapshot {
+        let is_meant = |pool: &&Pool| {
+            only.is_none_or(|words| named::is_called(&pool.service().key, words, &self.config))
+        };
         Snapshot {
             now: self.moment(),
             epoch: self.epoch,
@@ -127,7 +130,7 @@ impl Daemon {
             fitness: self.director.fitness(),
             illness: self.director.illness(),
             pace: self.pace(),
-            services: self.director.pools().map(|pool| self.seen(pool, results)).collect(),
+            services: self.director.pools().filter(is_meant).map(|pool| self.seen(pool, results)).collect(),
             leaving: self.leaving(),
             orders: self.director.orders().cloned().collect(),
         }

@@ -1,13 +1,38 @@
-//! What a new configuration changes, in words. Pure.
+//! What a new configuration changes. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 
-use crate::model::{Plan, Server, Service};
+use crate::config::Config;
+use crate::model::{Plan, ProbeKey, Server, Service};
+
+/// What a new configuration changes.
+#[derive(Debug)]
+pub struct Changes {
+    /// In words, a line each, services in order.
+    pub lines: Vec<String>,
+    /// The probes that it has no more.
+    pub gone: Vec<ProbeKey>,
+}
+
+impl Changes {
+    /// What `after` changes. Services that it has as they were become those of `before`, so that to tell
+    /// them from others costs nothing any more, and their memory is the same.
+    pub fn new(before: &Config, after: &mut Config) -> Changes {
+        let lines = lines(&before.plan, &after.plan);
+        for (key, service) in &mut after.plan.services {
+            if let Some(same) = before.plan.services.get(key).filter(|before| *before == service) {
+                *service = same.clone();
+            }
+        }
+        let gone = before.inquiries.keys().filter(|probe| !after.inquiries.contains_key(probe));
+        Changes { lines, gone: gone.cloned().collect() }
+    }
+}
 
 /// The differences, a line each, services in order.
-pub fn changes(before: &Plan, after: &Plan) -> Vec<String> {
+fn lines(before: &Plan, after: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for (key, old) in &before.services {
         match after.services.get(key) {
@@ -91,27 +116,29 @@ fn changed(what: &str, was: impl Display, is: impl Display) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::{SystemNames, load_text};
     use crate::span::Source;
 
-    fn plan(text: &str) -> Plan {
-        load_text(Source::new("x.cf", text.as_bytes()), &SystemNames::new()).unwrap().config.plan
+    fn config(text: &str) -> Config {
+        load_text(Source::new("x.cf", text.as_bytes()), &SystemNames::new()).unwrap().config
     }
 
     #[test]
     fn every_difference_is_a_line_and_a_moved_line_is_none() {
-        let before = plan(
+        let before = config(
             "virtual=192.0.2.1:80\n\treal=10.0.0.1:80 masq 1\n\treal=10.0.0.2:80 masq\n\tscheduler=wrr\n\
              virtual=192.0.2.2:80\n\treal=10.0.0.1:80 masq\nvirtual=192.0.2.3:80\n\treal=10.0.0.3:80 masq\n",
         );
-        let after = plan(
+        let mut after = config(
             "# moved\nvirtual=192.0.2.1:80\n\treal=10.0.0.1:80 gate 5\n\treal=10.0.0.4:80 masq\n\
              \tscheduler=rr\n\tpersistent=60\n\tfallback=127.0.0.1:80\n\tfailurecount=3\n\
              virtual=192.0.2.3:80\n\treal=10.0.0.3:80 masq\n\tchecktype=connect\n\
              virtual=192.0.2.4:80\n\treal=10.0.0.1:80 masq\n",
         );
-        let lines = changes(&before, &after);
+        let changes = Changes::new(&before, &mut after);
         let expected = [
             "service tcp:192.0.2.1:80: scheduler wrr → rr",
             "service tcp:192.0.2.1:80: persistence changed",
@@ -125,7 +152,22 @@ mod tests {
             "service tcp:192.0.2.3:80: server 10.0.0.3:80: check changed",
             "service tcp:192.0.2.4:80: added, with 1 servers",
         ];
-        assert_eq!(lines, expected);
-        assert_eq!(changes(&after, &after), [""; 0]);
+        assert_eq!(changes.lines, expected);
+        assert_eq!(
+            changes.gone.len(),
+            2,
+            "10.0.0.2:80 is asked nothing any more, 10.0.0.3:80 something else"
+        );
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_the_same_and_what_moved_is_not() {
+        let text =
+            "virtual=192.0.2.1:80\n\treal=10.0.0.1:80 masq\nvirtual=192.0.2.2:80\n\treal=10.0.0.2:80 masq\n";
+        let (before, mut after) = (config(text), config(&text.replace("\nvirtual", "\n\nvirtual")));
+        let changes = Changes::new(&before, &mut after);
+        assert!(changes.lines.is_empty() && changes.gone.is_empty(), "{changes:?}");
+        let same = before.plan.services.values().zip(after.plan.services.values());
+        assert_eq!(same.map(|(before, after)| Arc::ptr_eq(before, after)).collect::<Vec<_>>(), [true, false]);
     }
 }

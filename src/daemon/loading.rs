@@ -1,8 +1,11 @@
 //! What becomes of a configuration that changed on disk, or that somebody asked to be read anew.
 
+use std::sync::Arc;
+
 use tracing::{error, info};
 
-use super::{Daemon, Event, Input, changes, journal, maintenance};
+use super::changes::Changes;
+use super::{Daemon, Event, Input, journal, maintenance};
 use crate::config::Loaded;
 use crate::config::diagnostic::Report;
 use crate::http::ask::{Refusal, Reloaded};
@@ -37,10 +40,13 @@ impl Daemon {
         }
         self.loading = true;
         self.reloading = std::mem::take(&mut self.reload_asked);
-        let (loader, sender) = (self.loader.clone(), self.sender.clone());
+        let (loader, sender, before) = (self.loader.clone(), self.sender.clone(), self.config.clone());
         tokio::task::spawn_blocking(move || {
-            let loaded = loader();
-            let directory = loaded.as_ref().ok().and_then(|loaded| loaded.config.maintenance.as_ref());
+            let loaded = loader().map(|mut loaded| {
+                let changes = Changes::new(&before, &mut loaded.config);
+                (loaded, changes)
+            });
+            let directory = loaded.as_ref().ok().and_then(|(loaded, _)| loaded.config.maintenance.as_ref());
             if let Some(directory) = directory {
                 let _ = sender.blocking_send(Event::Maintenance(maintenance::first(directory)));
             }
@@ -50,9 +56,9 @@ impl Daemon {
 
     /// A file that was emptied is most often about to be written, or was lost: it takes no service away unless
     /// somebody asks for that.
-    fn believed(&self, loaded: Result<Loaded, Report>) -> Result<Loaded, Report> {
+    fn believed(&self, loaded: Result<(Loaded, Changes), Report>) -> Result<(Loaded, Changes), Report> {
         match loaded {
-            Ok(Loaded { config, mut report })
+            Ok((Loaded { config, mut report }, _))
                 if self.unasked
                     && config.plan.services.is_empty()
                     && !self.config.plan.services.is_empty() =>
@@ -66,7 +72,7 @@ impl Daemon {
         }
     }
 
-    pub(super) fn loaded(&mut self, loaded: Result<Loaded, Report>) {
+    pub(super) fn loaded(&mut self, loaded: Result<(Loaded, Changes), Report>) {
         self.loading = false;
         let waiters = std::mem::take(&mut self.reloading);
         let loaded = self.believed(loaded);
@@ -75,7 +81,7 @@ impl Daemon {
             self.load();
         }
         let answer = match loaded {
-            Ok(loaded) => Ok(self.take_over(loaded)),
+            Ok((loaded, changes)) => Ok(self.take_over(loaded, changes)),
             Err(report) => Err(self.keep(&report)),
         };
         waiters.into_iter().for_each(|reply| drop(reply.send(answer.clone())));
@@ -85,14 +91,15 @@ impl Daemon {
     }
 
     /// A new configuration comes into force.
-    fn take_over(&mut self, loaded: Loaded) -> Reloaded {
+    fn take_over(&mut self, loaded: Loaded, changes: Changes) -> Reloaded {
         if let Some(log) = &self.log {
             log.set(&loaded.config.log);
         }
         journal::report(&loaded.report);
-        let changes = changes::changes(&self.config.plan, &loaded.config.plan);
-        self.config = loaded.config;
-        self.results.keep(|probe| self.config.inquiries.contains_key(probe));
+        let before = std::mem::replace(&mut self.config, Arc::new(loaded.config));
+        // To give back what a large one takes would hold the loop up for milliseconds.
+        tokio::task::spawn_blocking(move || drop(before));
+        self.results.forget(&changes.gone);
         self.probers.set(&self.config.inquiries);
         self.tell_workers();
         self.alerting.reloaded(&self.config);
@@ -107,7 +114,7 @@ impl Daemon {
         self.recent.add("reloaded", None, None, format!("configuration in force: {services} services"));
         let errors = loaded.report.errors().count() + loaded.report.mistakes().count();
         let warnings = loaded.report.warnings().count();
-        Reloaded { changes, errors, warnings }
+        Reloaded { changes: changes.lines, errors, warnings }
     }
 
     /// A new configuration is refused: the one in force stays.

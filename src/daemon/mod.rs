@@ -63,6 +63,7 @@ use crate::table::drift::{Drift, What};
 use crate::table::flow::Flows;
 use alerting::Alerting;
 use asked::Waiter;
+use changes::Changes;
 use further::Further;
 use hooks::Hooks;
 use keeper::Keeper;
@@ -96,7 +97,7 @@ pub enum Event {
     /// Somebody asked for the configuration to be read anew.
     Reload,
     /// It was read.
-    Loaded(Box<Result<Loaded, Report>>),
+    Loaded(Box<Result<(Loaded, Changes), Report>>),
     /// This director is to keep the table from now on; why.
     Promote(String),
     /// It is to stand by; why.
@@ -152,7 +153,7 @@ pub struct Daemon {
     duty: Duty,
     /// Where log lines go, as far as the configuration says so.
     log: Option<logging::Target>,
-    config: Config,
+    config: Arc<Config>,
     path: PathBuf,
     loader: Loader,
     loading: bool,
@@ -211,7 +212,7 @@ impl Daemon {
             further: Further::none(),
             duty,
             log: None,
-            config,
+            config: Arc::new(config),
             path,
             loader,
             loading: false,

@@ -76,14 +76,17 @@ impl Meant {
     }
 }
 
-/// The services that are called so: by id, by address or mark, or by name.
+/// Whether a service is called so: by id, by address or mark, or by name.
+pub(super) fn is_called(key: &ServiceKey, words: &str, config: &Config) -> bool {
+    let name = || config.extras.get(key).and_then(|extras| extras.name.as_deref());
+    key.id() == words || key.to_string() == words || name() == Some(words)
+}
+
+/// The services that are called so.
 fn services(words: &str, config: &Config) -> Result<BTreeSet<ServiceKey>, Refusal> {
     let name = |key: &ServiceKey| config.extras.get(key).and_then(|extras| extras.name.clone());
     let keys = || config.plan.services.keys();
-    let is_called = |key: &&ServiceKey| {
-        key.id() == words || key.to_string() == words || name(key).as_deref() == Some(words)
-    };
-    let found: BTreeSet<_> = keys().filter(is_called).copied().collect();
+    let found: BTreeSet<_> = keys().filter(|key| is_called(key, words, config)).copied().collect();
     if !found.is_empty() {
         return Ok(found);
     }

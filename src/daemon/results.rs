@@ -44,9 +44,9 @@ impl Results {
         }
     }
 
-    /// Other probes are not asked any more.
-    pub(super) fn keep(&mut self, is_asked: impl Fn(&ProbeKey) -> bool) {
-        self.0.retain(|probe, _| is_asked(probe));
+    /// These probes are not asked any more.
+    pub(super) fn forget(&mut self, gone: &[ProbeKey]) {
+        gone.iter().for_each(|probe| drop(self.0.remove(probe)));
     }
 
     /// Those of a server, the oldest first.
@@ -103,7 +103,7 @@ mod tests {
             all[1..].iter().collect::<Vec<_>>()
         );
         assert_eq!(heard.iter().map(|heard| heard.at.0.as_secs()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        results.keep(|asked| *asked != probe);
+        results.forget(&[probe]);
         assert!(results.of(&watch).is_empty());
     }
 

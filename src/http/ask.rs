@@ -18,10 +18,10 @@ use crate::table::flow::Flow;
 
 /// A question to the loop, with where the answer goes. Who does not wait for it any more has dropped that.
 pub enum Ask {
-    /// What is known of everything.
-    Look(oneshot::Sender<Snapshot>),
+    /// How things stand, with the services that are called so, or with all.
+    Look(Option<String>, oneshot::Sender<Snapshot>),
     /// The same, with the last results of each server.
-    LookBack(oneshot::Sender<Snapshot>),
+    LookBack(String, oneshot::Sender<Snapshot>),
     /// What happened lately, and what will.
     Recent(oneshot::Sender<Recent>),
     /// An order.
@@ -125,7 +125,7 @@ pub struct Snapshot {
     pub illness: Option<Illness>,
     /// How checks keep their interval.
     pub pace: Pace,
-    /// The services in force, in order.
+    /// The services that were asked about, in order.
     pub services: Vec<Seen>,
     /// Servers that left the configuration and are drained.
     pub leaving: Vec<Leaving>,

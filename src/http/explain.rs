@@ -67,15 +67,10 @@ pub struct Answer {
     pub text: String,
 }
 
-/// Explains the services that `only` picks, and of them the servers that `which` does.
-pub fn explain(
-    seen: &Snapshot,
-    only: impl Fn(&Seen) -> bool,
-    which: impl Fn(&Decision) -> bool,
-) -> Vec<Explained> {
+/// Explains the services of a snapshot, and of them the servers that `which` picks.
+pub fn explain(seen: &Snapshot, which: impl Fn(&Decision) -> bool) -> Vec<Explained> {
     let clock = Clock { epoch: seen.epoch };
-    let all = seen.services.iter().filter(|service| only(service));
-    all.map(|service| explained(service, seen, clock, &which)).collect()
+    seen.services.iter().map(|service| explained(service, seen, clock, &which)).collect()
 }
 
 fn explained(seen: &Seen, all: &Snapshot, clock: Clock, which: &impl Fn(&Decision) -> bool) -> Explained {

@@ -38,7 +38,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
-use ask::{Ask, Obeyed, Refusal, Seen, Snapshot};
+use ask::{Ask, Obeyed, Refusal, Snapshot};
 use follow::Follow;
 use request::{LiftRequest, OrderRequest, Turned, query};
 use socket::Listener;
@@ -206,26 +206,23 @@ impl Site {
 
 async fn status(words: Option<&str>, site: &Site) -> Result<Response<Body>, Problem> {
     let only = query(words, "service");
-    let seen = site.ask(Ask::Look).await?;
-    exists(&seen, only.as_deref())?;
-    aside(move || {
-        let picked = |seen: &Seen| only.as_deref().is_none_or(|words| status::is_called(seen, words));
-        json(&status::status(&seen, picked), StatusCode::OK)
-    })
-    .await
+    let asked = only.clone();
+    let seen = site.ask(|reply| Ask::Look(asked, reply)).await?;
+    only.map_or(Ok(()), |service| exists(&seen, &service))?;
+    aside(move || json(&status::status(&seen), StatusCode::OK)).await
 }
 
 async fn explain(words: Option<&str>, site: &Site) -> Result<Response<Body>, Problem> {
     let service = query(words, "service").ok_or_else(|| bad("`service` is missing".into()))?;
     let server = query(words, "server");
-    let seen = site.ask(Ask::LookBack).await?;
-    exists(&seen, Some(&service))?;
+    let asked = service.clone();
+    let seen = site.ask(|reply| Ask::LookBack(asked, reply)).await?;
+    exists(&seen, &service)?;
     aside(move || {
-        let only = |seen: &Seen| status::is_called(seen, &service);
         let which = |at: &str| server.as_deref().is_none_or(|words| at == words || host(at) == host(words));
-        let explained = explain::explain(&seen, only, |decision| which(&decision.server.to_string()));
+        let explained = explain::explain(&seen, |decision| which(&decision.server.to_string()));
         if explained.iter().all(|one| one.details.is_empty()) && server.is_some() {
-            let all = seen.services.iter().filter(|seen| only(seen)).flat_map(|seen| &seen.decisions);
+            let all = seen.services.iter().flat_map(|seen| &seen.decisions);
             let all: Vec<_> = all.map(|decision| decision.server.to_string()).collect();
             let why = format!("it has no such server; its servers are {}", all.join(", "));
             return Problem::new(StatusCode::NOT_FOUND, why).response();
@@ -243,12 +240,11 @@ fn host(at: &str) -> &str {
     }
 }
 
-fn exists(seen: &Snapshot, service: Option<&str>) -> Result<(), Problem> {
-    let Some(words) = service else { return Ok(()) };
-    if seen.services.iter().any(|seen| status::is_called(seen, words)) {
+fn exists(seen: &Snapshot, service: &str) -> Result<(), Problem> {
+    if !seen.services.is_empty() {
         return Ok(());
     }
-    let words: String = words.chars().filter(|c| !c.is_control()).take(100).collect();
+    let words: String = service.chars().filter(|c| !c.is_control()).take(100).collect();
     Err(Problem(StatusCode::NOT_FOUND, format!("no service is called {words}: `lvsentry status` lists them")))
 }
 

@@ -203,9 +203,8 @@ fn stamp(seconds: u64) -> String {
 }
 
 /// How things stand.
-pub fn status(seen: &Snapshot, only: impl Fn(&Seen) -> bool) -> Status {
+pub fn status(seen: &Snapshot) -> Status {
     let clock = Clock { epoch: seen.epoch };
-    let services = seen.services.iter().filter(|service| only(service));
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -217,7 +216,7 @@ pub fn status(seen: &Snapshot, only: impl Fn(&Seen) -> bool) -> Status {
         fitness: seen.fitness,
         probes: probes(&seen.pace),
         unwell: seen.illness.map(|illness| illness.to_string()),
-        services: services.map(|service| self::service(service, clock, seen.now)).collect(),
+        services: seen.services.iter().map(|service| self::service(service, clock, seen.now)).collect(),
         leaving: seen.leaving.iter().map(gone).collect(),
         orders: seen.orders.iter().map(|order| ordered(order, clock)).collect(),
     }
@@ -226,12 +225,6 @@ pub fn status(seen: &Snapshot, only: impl Fn(&Seen) -> bool) -> Status {
 fn probes(pace: &Pace) -> Probes {
     let Pace { running, workers, late, missed, stretch, overloaded } = *pace;
     Probes { running, workers, late_ms: late.as_millis() as u64, missed, stretch, overloaded }
-}
-
-/// Whether a service is called so: by id, by address or mark, or by name.
-pub fn is_called(seen: &Seen, words: &str) -> bool {
-    let key = seen.service.key;
-    key.id() == words || key.to_string() == words || seen.name.as_deref() == Some(words)
 }
 
 /// One service.
