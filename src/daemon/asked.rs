@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -26,24 +27,29 @@ pub(super) type Waiter = oneshot::Sender<Result<Reloaded, Refusal>>;
 
 /// The last results of each probe.
 #[derive(Default)]
-pub(super) struct Results(BTreeMap<ProbeKey, VecDeque<Heard>>);
+pub(super) struct Results(BTreeMap<ProbeKey, VecDeque<Kept>>);
+
+/// A result. Of each probe there are several, and most say the same: that is kept once.
+struct Kept {
+    at: Moment,
+    /// How long the exchange took, in microseconds.
+    took: u32,
+    said: Arc<Outcome>,
+}
 
 impl Results {
     pub(super) fn add(&mut self, probe: &ProbeKey, outcome: &Outcome, at: Moment) {
-        let heard = Heard { at, outcome: outcome.clone() };
-        match self.0.get_mut(probe) {
-            Some(some) => {
-                if some.len() == RESULTS {
-                    some.pop_front();
-                }
-                some.push_back(heard);
-            }
-            None => {
-                let mut some = VecDeque::with_capacity(RESULTS);
-                some.push_back(heard);
-                self.0.insert(probe.clone(), some);
-            }
+        let some = self.0.entry(probe.clone()).or_insert_with(|| VecDeque::with_capacity(RESULTS));
+        let says =
+            |kept: &&Kept| (&kept.said.result, kept.said.illness) == (&outcome.result, outcome.illness);
+        let said =
+            some.iter().rfind(says).map_or_else(|| Arc::new(outcome.clone()), |kept| kept.said.clone());
+        if some.len() == RESULTS {
+            some.pop_front();
         }
+        // A deadline is far below what does not fit: over an hour.
+        let took = outcome.took.as_micros().try_into().unwrap_or(u32::MAX);
+        some.push_back(Kept { at, took, said });
     }
 
     /// Other probes are not asked any more.
@@ -52,8 +58,12 @@ impl Results {
     }
 
     fn of(&self, watch: &Watch) -> Vec<Heard> {
+        let heard = |kept: &Kept| Heard {
+            at: kept.at,
+            outcome: Outcome { took: Duration::from_micros(kept.took.into()), ..Outcome::clone(&kept.said) },
+        };
         match watch {
-            Watch::Probe(probe) => self.0.get(probe).into_iter().flatten().cloned().collect(),
+            Watch::Probe(probe) => self.0.get(probe).into_iter().flatten().map(heard).collect(),
             Watch::On | Watch::Off => Vec::new(),
         }
     }
