@@ -10,6 +10,7 @@ mod control; // the control socket, and the commands against a daemon that runs
 mod daemon; // the shell over a kernel in memory and scripted probes, with paused time
 mod director; // the pure core: properties over random histories
 mod hostile; // every kind against servers that answer random and spoilt bytes
+mod kept; // the pure core: what it keeps of all services and members, over random histories
 mod kernel; // a real kernel with IPVS, as root: `tests/run` runs these in the lab
 mod ldirectord; // called by ldirectord's name: what it prints, exit statuses, pid files
 mod oracle; // what the real ldirectord makes of configurations, and what we do

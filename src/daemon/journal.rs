@@ -14,7 +14,7 @@ use crate::config::diagnostic::Report;
 use crate::director::Director;
 use crate::director::event::{Decision, Notice};
 use crate::ipvs::error::OpError;
-use crate::model::{ProbeKey, Watch};
+use crate::model::ProbeKey;
 use crate::outcome::{Failure, Outcome, Phase, Reason};
 use crate::span::{Fault, Severity};
 use crate::table::Op;
@@ -102,9 +102,9 @@ pub fn answered(probe: &ProbeKey, outcome: &Outcome, director: &Director) {
     if !tracing::enabled!(Level::DEBUG) {
         return;
     }
-    let servers = director.pools().flat_map(|pool| &pool.service().servers);
-    let asked = servers.filter(|server| matches!(&server.watch, Watch::Probe(key) if key == probe));
-    for at in asked.map(|server| server.address).collect::<BTreeSet<_>>() {
+    let heard = director.listeners(probe);
+    let asked = heard.filter_map(|(key, i)| Some(director.pool(&key)?.service().servers.get(i)?.address));
+    for at in asked.collect::<BTreeSet<_>>() {
         match &outcome.result {
             Ok(seen) => debug!(id = "answer", "Activated service {at}: {seen}"),
             Err(failure) => debug!(id = "answer", "Deactivated service {at}: {failure}"),

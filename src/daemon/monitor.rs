@@ -71,11 +71,11 @@ impl Monitors {
             return;
         }
         for (key, i) in director.listeners(probe) {
-            let monitor = self.extras.get(key).and_then(|extras| extras.monitor.as_ref());
+            let monitor = self.extras.get(&key).and_then(|extras| extras.monitor.as_ref());
             let Some(monitor) = monitor else { continue };
             let Some(file) = self.files.get(&monitor.path) else { continue };
-            let name = monitor.names.get(*i).map_or("-", String::as_str);
-            let maintenance = director.pool(key).is_some_and(|pool| pool.is_in_maintenance(*i));
+            let name = monitor.names.get(i).map_or("-", String::as_str);
+            let maintenance = director.pool(&key).is_some_and(|pool| pool.is_in_maintenance(i));
             let (state, message) = match &outcome.result {
                 _ if maintenance => ("down", "Server in maintenance".to_owned()),
                 Ok(seen) => ("up", escaped(seen)),

@@ -5,6 +5,7 @@
 //! [`Director::poll_changed`] hand out what others must act on, [`Director::deadline`] is when to
 //! come back. There is no task, clock, socket, file or log in here: time comes in as an argument.
 
+mod agenda;
 pub mod event;
 pub mod health;
 pub mod member;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use crate::model::{Moment, Plan, ProbeKey, ServiceKey, Watch};
 use crate::outcome::{Illness, Outcome};
 use crate::table::{Entry, Table};
+use agenda::Agenda;
 use event::{Decision, Event, Held, Notice};
 use order::{Order, Orders};
 use pool::Pool;
@@ -27,10 +29,11 @@ use pool::Pool;
 #[derive(Debug, Default)]
 pub struct Director {
     pools: BTreeMap<ServiceKey, Pool>,
-    /// Who wants to hear a probe: service, and place among its servers.
-    listeners: BTreeMap<ProbeKey, Vec<(ServiceKey, usize)>>,
-    /// Services that wait for first results: the only ones that time alone can change.
-    waiting: BTreeSet<ServiceKey>,
+    /// Who wants to hear a probe: service, and place among its servers. In order, and all in one piece,
+    /// since there are many.
+    listeners: Vec<(ProbeKey, (ServiceKey, usize))>,
+    /// When time alone changes something about a service.
+    agenda: Agenda<ServiceKey>,
     /// Services with servers that no check has spoken about yet.
     unheard: BTreeSet<ServiceKey>,
     /// Services whose entry may have changed, not handed out yet.
@@ -42,6 +45,8 @@ pub struct Director {
     orders: Orders,
     /// Services that left the configuration and whose servers are drained.
     dismissed: BTreeMap<ServiceKey, Pool>,
+    /// Services of which somebody's connections are waited for.
+    draining: BTreeSet<ServiceKey>,
     /// Services with servers whose removal is delayed, since we are unwell.
     ill: BTreeSet<ServiceKey>,
 }
@@ -92,8 +97,7 @@ impl Director {
 
     /// When [`Event::Tick`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Moment> {
-        let pools = self.waiting.iter().filter_map(|key| self.pool_or_dismissed(key)?.deadline());
-        pools.chain(self.orders.deadline()).min()
+        [self.agenda.first(), self.orders.deadline()].into_iter().flatten().min()
     }
 
     /// What operators decided, as far as it is in force.
@@ -103,8 +107,7 @@ impl Director {
 
     /// The services of which somebody's connections are waited for: [`Event::Idle`] tells of them.
     pub fn draining(&self) -> impl Iterator<Item = ServiceKey> {
-        let all = self.pools.iter().chain(&self.dismissed);
-        all.filter(|(_, pool)| pool.is_draining()).map(|(key, _)| *key)
+        self.draining.iter().copied()
     }
 
     /// How much of what we look at we can see, in percent: the share of servers whose last result holds no
@@ -152,8 +155,8 @@ impl Director {
     }
 
     /// The servers that a probe speaks for: service, and place among its servers.
-    pub fn listeners(&self, probe: &ProbeKey) -> &[(ServiceKey, usize)] {
-        self.listeners.get(probe).map_or(&[], Vec::as_slice)
+    pub fn listeners(&self, probe: &ProbeKey) -> impl Iterator<Item = (ServiceKey, usize)> {
+        heard(&self.listeners, probe)
     }
 
     /// One service with what is known of it.
@@ -169,8 +172,8 @@ impl Director {
     fn answered(&mut self, probe: &ProbeKey, outcome: Arc<Outcome>, now: Moment) {
         let listeners = std::mem::take(&mut self.listeners);
         // A probe that a reload dropped may still answer: nobody listens then.
-        for (key, i) in listeners.get(probe).into_iter().flatten() {
-            self.update(*key, |pool, notices| pool.answered(*i, &outcome, now, notices));
+        for (key, i) in heard(&listeners, probe) {
+            self.update(key, |pool, notices| pool.answered(i, &outcome, now, notices));
         }
         self.listeners = listeners;
     }
@@ -179,6 +182,8 @@ impl Director {
         let mut old = std::mem::take(&mut self.dismissed);
         old.append(&mut self.pools);
         self.unheard.clear();
+        self.draining.clear();
+        self.agenda = Agenda::default();
         let was_ill = !self.ill.is_empty();
         self.ill.retain(|key| plan.services.contains_key(key));
         if was_ill && self.ill.is_empty() {
@@ -202,23 +207,25 @@ impl Director {
     /// is the same, and so is the answer.
     fn share(&mut self, now: Moment) {
         let mut news = Vec::new();
-        for heard in self.listeners.values().filter(|heard| heard.len() > 1) {
-            let said = |(key, i): &(ServiceKey, usize)| self.pools.get(key)?.settled_answer(*i);
+        for heard in self.listeners.chunk_by(|(one, _), (other, _)| one == other).filter(|all| all.len() > 1)
+        {
+            let said =
+                |(_, (key, i)): &(ProbeKey, (ServiceKey, usize))| self.pools.get(key)?.settled_answer(*i);
             let Some(answer) = heard.iter().find_map(said) else { continue };
-            news.extend(
-                heard.iter().filter(|listener| said(listener).is_none()).map(|l| (*l, answer.clone())),
-            );
+            let silent = heard.iter().filter(|listener| said(listener).is_none());
+            news.extend(silent.map(|(_, listener)| (*listener, answer.clone())));
         }
         for ((key, i), answer) in news {
-            self.update(key, |pool, notices| !pool.has_heard(i) && pool.answered(i, &answer, now, notices));
+            self.update(key, |pool, notices| {
+                if !pool.has_heard(i) {
+                    pool.answered(i, &answer, now, notices);
+                }
+            });
         }
     }
 
     fn enter(&mut self, key: ServiceKey, pool: Pool, now: Moment) {
         self.changed.insert(key);
-        if !pool.has_heard_all() {
-            self.unheard.insert(key);
-        }
         self.pools.insert(key, pool);
         self.direct(key, now);
     }
@@ -229,7 +236,7 @@ impl Director {
             let leaving = if pool.is_dismissed() { Some(pool) } else { pool.dismissed(now) };
             if let Some(leaving) = leaving {
                 self.dismissed.insert(key, leaving);
-                self.waiting.insert(key);
+                self.note(key);
             }
         }
     }
@@ -238,7 +245,7 @@ impl Director {
         if self.orders.expire(now) {
             self.direct_all(now);
         }
-        for key in std::mem::take(&mut self.waiting) {
+        for key in self.agenda.due(now) {
             self.update(key, |pool, notices| pool.tick(now, notices));
         }
     }
@@ -260,42 +267,48 @@ impl Director {
     }
 
     fn listen(&mut self) {
-        self.listeners.clear();
+        self.listeners = Vec::new();
         for (key, pool) in &self.pools {
             let service = pool.service();
             let servers = service.servers.iter().map(|server| &server.watch);
             let watches = servers.chain(service.policy.fallbacks.iter().map(|fallback| &fallback.watch));
             for (i, watch) in watches.enumerate() {
                 if let Watch::Probe(probe) = watch {
-                    self.listeners.entry(probe.clone()).or_default().push((*key, i));
+                    self.listeners.push((probe.clone(), (*key, i)));
                 }
             }
         }
+        self.listeners.sort_unstable();
+        self.listeners.shrink_to_fit();
     }
 
-    /// Lets `what` happen to a service and notes what follows; `what` says whether the entry may
-    /// have changed.
-    fn update(&mut self, key: ServiceKey, what: impl FnOnce(&mut Pool, &mut Vec<Notice>) -> bool) {
+    /// Lets `what` happen to a service and notes what follows.
+    fn update(&mut self, key: ServiceKey, what: impl FnOnce(&mut Pool, &mut Vec<Notice>)) {
         let pool = self.pools.get_mut(&key).or_else(|| self.dismissed.get_mut(&key));
         let Some(pool) = pool else { return };
         let mut notices = Vec::new();
-        if what(pool, &mut notices) {
+        what(pool, &mut notices);
+        if pool.take_changed() {
             self.changed.insert(key);
-        }
-        if pool.deadline().is_some() {
-            self.waiting.insert(key);
-        } else {
-            self.waiting.remove(&key);
-        }
-        if self.unheard.contains(&key) && pool.has_heard_all() {
-            self.unheard.remove(&key);
         }
         let illness = pool.illness();
         if self.dismissed.get(&key).is_some_and(Pool::is_over) {
             self.dismissed.remove(&key);
         }
+        self.note(key);
         self.notices.extend(notices);
         self.note_illness(key, illness);
+    }
+
+    /// Keeps what is known of all services in step with this one.
+    fn note(&mut self, key: ServiceKey) {
+        let pool = self.pool_or_dismissed(&key);
+        let due = pool.and_then(Pool::deadline);
+        let is_draining = pool.is_some_and(Pool::is_draining);
+        let is_unheard = pool.is_some_and(|pool| !pool.has_heard_all());
+        self.agenda.set(key, due);
+        belongs(&mut self.draining, key, is_draining);
+        belongs(&mut self.unheard, key, is_unheard);
     }
 
     /// Tells of our own illness once, and once that it is over.
@@ -314,5 +327,23 @@ impl Director {
             }
             None => {}
         }
+    }
+}
+
+/// Who hears a probe, of all who hear one, in order.
+fn heard(
+    all: &[(ProbeKey, (ServiceKey, usize))],
+    probe: &ProbeKey,
+) -> impl Iterator<Item = (ServiceKey, usize)> {
+    let first = all.partition_point(|(key, _)| key < probe);
+    all[first..].iter().take_while(move |(key, _)| key == probe).map(|(_, listener)| *listener)
+}
+
+/// Puts a key into a set, or takes it out.
+fn belongs(set: &mut BTreeSet<ServiceKey>, key: ServiceKey, is_in: bool) {
+    if is_in {
+        set.insert(key);
+    } else {
+        set.remove(&key);
     }
 }

@@ -114,34 +114,47 @@ pub const DRAIN: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, Default)]
 pub struct Orders {
     all: BTreeMap<(Whom, Sort), Arc<Order>>,
+    /// When the next one ends.
+    first: Option<Moment>,
 }
 
 impl Orders {
     /// Puts an order in force; one of the same kind about the same servers is replaced.
     pub fn give(&mut self, order: Order) {
         self.all.insert((order.whom, order.deed.sort()), Arc::new(order));
+        self.look();
     }
 
     /// Takes back what was ordered about these servers. The answer is what there was.
     pub fn lift(&mut self, whom: &Whom, sorts: &[Sort]) -> Vec<Arc<Order>> {
-        sorts.iter().filter_map(|sort| self.all.remove(&(*whom, *sort))).collect()
+        let lifted = sorts.iter().filter_map(|sort| self.all.remove(&(*whom, *sort))).collect();
+        self.look();
+        lifted
     }
 
     /// Ends those whose time has come. Says whether there were some.
     pub fn expire(&mut self, now: Moment) -> bool {
         let before = self.all.len();
         self.all.retain(|_, order| order.until.is_none_or(|until| now < until));
+        self.look();
         self.all.len() < before
     }
 
     /// When the next one ends.
     pub fn deadline(&self) -> Option<Moment> {
-        self.all.values().filter_map(|order| order.until).min()
+        self.first
+    }
+
+    fn look(&mut self) {
+        self.first = self.all.values().filter_map(|order| order.until).min();
     }
 
     /// Those about this server of that service.
     pub fn about(&self, service: ServiceKey, server: SocketAddr) -> impl Iterator<Item = &Arc<Order>> {
-        self.all.values().filter(move |order| order.whom.means(service, server))
+        let first = Whom { ip: server.ip(), port: None, service: None };
+        let same =
+            self.all.range((first, Sort::Drain)..).take_while(move |((whom, _), _)| whom.ip == first.ip);
+        same.map(|(_, order)| order).filter(move |order| order.whom.means(service, server))
     }
 
     /// All of them, in a fixed order.

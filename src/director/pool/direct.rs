@@ -10,21 +10,19 @@ use crate::model::{Moment, Removal};
 
 impl Pool {
     /// Takes out the servers that are held by maintenance files or orders, at once, and lets the others
-    /// back in with their next good result. Says whether the entry may have changed.
-    pub fn direct(&mut self, held: &Held, orders: &Orders, now: Moment, notices: &mut Vec<Notice>) -> bool {
-        self.now = now;
+    /// back in with their next good result.
+    pub fn direct(&mut self, held: &Held, orders: &Orders, now: Moment, notices: &mut Vec<Notice>) {
         let was_up = self.any_up();
-        let told = notices.len();
         let mut changed = false;
-        for i in 0..self.members.len() {
+        for i in 0..self.service.servers.len() {
             let server = self.service.servers[i].address;
             let about: Vec<Arc<Order>> = orders.about(self.service.key, server).cloned().collect();
-            changed |= self.lift(i, held.get(&server), &about, notices);
-            changed |= self.impose(i, held.get(&server), &about, notices);
+            changed |= self.lift(i, held.get(&server), &about, now, notices);
+            changed |= self.impose(i, held.get(&server), &about, now, notices);
             changed |= self.weigh(i, &about, notices);
         }
         self.relieve(was_up && changed);
-        self.tick(now, notices) || changed || notices.len() > told
+        self.tick(now, notices);
     }
 
     /// Drops the reasons of the server at place `i` that are no longer given.
@@ -33,20 +31,24 @@ impl Pool {
         i: usize,
         file: Option<&Arc<str>>,
         orders: &[Arc<Order>],
+        now: Moment,
         notices: &mut Vec<Notice>,
     ) -> bool {
-        let watch = self.service.servers[i].watch.clone();
-        let member = &mut self.members[i];
         let stays = |reason: &Reason| match reason {
             Reason::Maintenance(_) => file.is_some(),
             Reason::Order(order) => orders.contains(order),
             Reason::Hold(_) => true,
         };
-        let gone: Vec<Reason> = member.reasons.extract_if(.., |reason| !stays(reason)).collect();
-        if gone.is_empty() {
+        if self.roll[i].special().reasons.iter().all(stays) {
             return false;
         }
-        member.let_back(&watch, self.now);
+        let service = self.service.clone();
+        let gone: Vec<Reason> = self.change(i, |member| {
+            let reasons = &mut member.special_mut().reasons;
+            let gone = reasons.extract_if(.., |reason| !stays(reason)).collect();
+            member.let_back(&service.servers[i].watch, now);
+            gone
+        });
         notices.extend(gone.into_iter().filter_map(|reason| match reason {
             Reason::Maintenance(_) => Some(Notice::MaintenanceOver(self.decision(i))),
             // The same in other words follows.
@@ -63,45 +65,43 @@ impl Pool {
         i: usize,
         file: Option<&Arc<str>>,
         orders: &[Arc<Order>],
+        now: Moment,
         notices: &mut Vec<Notice>,
     ) -> bool {
         let mut changed = false;
         if let Some(file) = file {
             let drain = match self.service.policy.removal {
-                Removal::Drain(time) => Some(Some(self.now.after(time))),
+                Removal::Drain(time) => Some(Some(now.after(time))),
                 Removal::AsFailed => None,
             };
-            let known = self.members[i].reasons.iter_mut().find_map(|reason| match reason {
-                Reason::Maintenance(known) => Some(known),
-                _ => None,
-            });
-            if let Some(known) = known {
-                *known = file.clone();
+            let is_file = |reason: &Reason| matches!(reason, Reason::Maintenance(_));
+            if let Some(known) = self.roll[i].special().reasons.iter().position(is_file) {
+                let reason = Reason::Maintenance(file.clone());
+                self.change(i, |member| member.special_mut().reasons[known] = reason);
             } else {
-                self.take_out(i, Reason::Maintenance(file.clone()), drain);
+                self.take_out(i, Reason::Maintenance(file.clone()), drain, now);
                 notices.push(Notice::Maintenance(self.decision(i), file.clone()));
                 changed = true;
             }
         }
         for order in orders.iter().filter(|order| !matches!(order.deed, Deed::Weight(_))) {
             let reason = Reason::Order(order.clone());
-            if self.members[i].reasons.contains(&reason) {
+            if self.roll[i].special().reasons.contains(&reason) {
                 continue;
             }
             let drain = (order.deed == Deed::Drain).then_some(order.deadline);
-            self.take_out(i, reason, drain);
+            self.take_out(i, reason, drain, now);
             notices.push(Notice::Ordered(self.decision(i), order.clone()));
             changed = true;
         }
         changed
     }
 
-    pub(super) fn take_out(&mut self, i: usize, reason: Reason, drain: Option<Option<Moment>>) {
-        let stands = self.wanted(i).is_some();
-        let member = &mut self.members[i];
-        let was_up = member.is_up(&self.service.servers[i].watch);
-        self.last_up = self.last_up.filter(|at| *at != self.service.servers[i].entry);
-        member.take_out(reason, was_up, drain.filter(|_| stands), self.now);
+    pub(super) fn take_out(&mut self, i: usize, reason: Reason, drain: Option<Option<Moment>>, now: Moment) {
+        let server = &self.service.servers[i];
+        let (was_up, (_, stands)) = (self.roll[i].is_up(&server.watch), self.wanted(i));
+        self.last_up = self.last_up.filter(|at| *at != server.entry);
+        self.change(i, |member| member.take_out(reason, was_up, drain.filter(|_| stands.is_some()), now));
     }
 
     /// Sets the weight that an operator ordered for the server at place `i`.
@@ -111,11 +111,13 @@ impl Pool {
             Deed::Drain | Deed::Disable => None,
         });
         let weight = order.map(|(weight, _)| weight);
-        let before = std::mem::replace(&mut self.members[i].ordered, weight);
-        if before == weight {
+        if self.roll[i].special().ordered == weight {
             return false;
         }
-        self.members[i].by_hand = None;
+        self.change(i, |member| {
+            let special = member.special_mut();
+            (special.ordered, special.by_hand) = (weight, None);
+        });
         notices.push(match order {
             Some((_, order)) => Notice::Ordered(self.decision(i), order.clone()),
             None => Notice::WeightBack(self.decision(i)),

@@ -1,6 +1,9 @@
 //! One service: the health of its servers and its policy, and what the kernel should hold of it. Pure.
 
 mod direct;
+mod leaving;
+mod reload;
+mod roll;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,9 +14,11 @@ use super::event::{Decision, Notice};
 use super::health::Health;
 use super::member::{Member, Turn};
 use super::reason::{Reason, Rule};
-use crate::model::{ByHand, FailOpen, Fallback, Moment, OnFailure, Removal, Server, Service, Watch, Weight};
+use crate::model::{ByHand, FailOpen, Fallback, Moment, OnFailure, Policy, Server, Service, Weight};
 use crate::outcome::{Illness, Outcome};
 use crate::table::{Destination, Entry};
+use leaving::Leaving;
+use roll::Roll;
 
 /// How long a fallback waits for first results before it serves without them.
 pub const SETTLE: Duration = Duration::from_secs(1);
@@ -22,9 +27,7 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Pool {
     service: Arc<Service>,
-    members: Vec<Member>,
-    /// What is known of its fallbacks, in their order.
-    resorts: Vec<Member>,
+    roll: Roll,
     /// The moment up to which all is taken in.
     now: Moment,
     /// When the service, as it is configured now, came to us.
@@ -34,60 +37,48 @@ pub struct Pool {
     /// What stood in the table when the service came to us and is no server of it: stays until
     /// somebody better serves.
     inherited: BTreeMap<SocketAddr, Destination>,
-    /// Servers that left the configuration and are drained, and until when.
-    leaving: BTreeMap<SocketAddr, (Destination, Moment)>,
+    /// Servers that left the configuration and are drained.
+    leaving: Leaving,
     /// The server that was up last, once none is.
     last_up: Option<SocketAddr>,
     /// Whether it has left the configuration.
     dismissed: bool,
     /// Whether the last notice about the whole service said that no server is up.
     all_down: bool,
+    /// Whether something about a server changed that others follow, and was not handed out yet.
+    changed: bool,
+    /// The state of the whole as it was handed out last.
+    stance: Option<Stance>,
+}
+
+/// What of the whole service decides what each server is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stance {
+    settled: bool,
+    any_up: bool,
+    /// The first fallback that is up.
+    fallback: Option<SocketAddr>,
+    last_up: Option<SocketAddr>,
+}
+
+/// What of one server others follow: the kernel's table, who is told, who counts connections.
+#[derive(Debug, PartialEq)]
+struct Face {
+    rule: Rule,
+    wanted: Option<Destination>,
+    draining: bool,
+    heard: bool,
 }
 
 impl Pool {
     /// A service that comes to us, with what the kernel holds of it.
     pub fn new(service: Arc<Service>, stands: Option<&Entry>, now: Moment) -> Pool {
         let stood = |at: &SocketAddr| stands.and_then(|entry| entry.destinations.get(at)).cloned();
-        let members = service.servers.iter().map(|s| Member::new(&s.watch, stood(&s.entry), now)).collect();
+        let servers = service.servers.iter().map(|s| Member::new(&s.watch, stood(&s.entry), now));
+        let fallbacks = service.policy.fallbacks.iter().map(|f| Member::new(&f.watch, None, now));
+        let members = servers.chain(fallbacks).collect();
         let standing = stands.map(|entry| entry.destinations.clone()).unwrap_or_default();
-        let resorts = service.policy.fallbacks.iter().map(|f| Member::new(&f.watch, None, now)).collect();
-        Pool::with(service, members, resorts, standing, now)
-    }
-
-    /// The same service under a new configuration: servers that stay keep what is known of them.
-    pub fn reconfigured(&self, service: Arc<Service>, now: Moment) -> Pool {
-        let stands = self.entry();
-        let mut old: Vec<Option<(&Server, &Member)>> =
-            self.service.servers.iter().zip(&self.members).map(Some).collect();
-        let mut known = |server: &Server| {
-            let same = |slot: &Option<(&Server, &Member)>| {
-                slot.is_some_and(|(s, _)| s.entry == server.entry && s.address == server.address)
-            };
-            old.iter_mut().find(|slot| same(slot)).and_then(Option::take)
-        };
-        let members = service.servers.iter().map(|server| match known(server) {
-            Some((before, member)) => {
-                member.carried(before, server, stands.destinations.get(&server.entry), now)
-            }
-            None => Member::new(&server.watch, stands.destinations.get(&server.entry).cloned(), now),
-        });
-        let members = members.collect();
-        let resorts = service.policy.fallbacks.iter().map(|fallback| self.resort(fallback, now)).collect();
-        let leaving = self.dropped(&service, &stands, now);
-        let (all_down, last_up) = (self.all_down, self.last_up);
-        Pool { all_down, last_up, leaving, ..Pool::with(service, members, resorts, stands.destinations, now) }
-    }
-
-    /// The service when it has left the configuration, as long as its servers are drained; none when
-    /// that is not wanted.
-    pub fn dismissed(&self, now: Moment) -> Option<Pool> {
-        let Removal::Drain(_) = self.service.policy.removal else { return None };
-        let mut service = Service::clone(&self.service);
-        service.servers.clear();
-        service.policy.fallbacks.clear();
-        let leaving = self.dropped(&service, &self.entry(), now);
-        let pool = Pool::with(Arc::new(service), Vec::new(), Vec::new(), BTreeMap::new(), now);
-        (!leaving.is_empty()).then_some(Pool { leaving, dismissed: true, all_down: true, ..pool })
+        Pool::with(service, members, standing, now)
     }
 
     /// Whether it has left the configuration, and is there for those alone that are drained.
@@ -100,86 +91,71 @@ impl Pool {
         self.dismissed && self.leaving.is_empty()
     }
 
-    /// What is known of a fallback that may have been one before.
-    fn resort(&self, fallback: &Fallback, now: Moment) -> Member {
-        let mut old = self.service.policy.fallbacks.iter().zip(&self.resorts);
-        let same = old.find(|(before, _)| *before == fallback);
-        same.map_or_else(|| Member::new(&fallback.watch, None, now), |(_, member)| member.clone())
-    }
-
-    /// What is drained once a new configuration is in force: what was before, and who has left since.
-    fn dropped(
-        &self,
-        after: &Service,
-        stands: &Entry,
-        now: Moment,
-    ) -> BTreeMap<SocketAddr, (Destination, Moment)> {
-        let Removal::Drain(time) = after.policy.removal else { return BTreeMap::new() };
-        let is_server = |at: &SocketAddr| after.servers.iter().any(|server| server.entry == *at);
-        let was_server = |at: &SocketAddr| self.service.servers.iter().any(|server| server.entry == *at);
-        let gone = stands.destinations.iter().filter(|(at, _)| was_server(at));
-        let gone =
-            gone.map(|(at, d)| (*at, (Destination { weight: Weight::ZERO, ..d.clone() }, now.after(time))));
-        let mut leaving: BTreeMap<_, _> = gone.collect();
-        leaving.extend(self.leaving.clone());
-        leaving.retain(|at, _| !is_server(at));
-        leaving
-    }
-
     fn with(
         service: Arc<Service>,
         members: Vec<Member>,
-        resorts: Vec<Member>,
         standing: BTreeMap<SocketAddr, Destination>,
         now: Moment,
     ) -> Pool {
         let inherited = strangers(&service, standing);
         let mut pool = Pool {
+            roll: Roll::new(members, &service, now),
             service,
-            members,
-            resorts,
             now,
             begun: now,
             settled: false,
             inherited,
-            leaving: BTreeMap::new(),
+            leaving: Leaving::default(),
             last_up: None,
             dismissed: false,
             all_down: false,
+            changed: true,
+            stance: None,
         };
         pool.settle(now);
         pool
     }
 
     /// What the kernel holds of the service, which we did not know: servers that no check has
-    /// spoken about are believed, and what is no server of ours may serve until one is up. Says
-    /// whether the entry may have changed.
-    pub fn found(&mut self, stands: &Entry, now: Moment) -> bool {
-        for (server, member) in self.service.servers.iter().zip(&mut self.members) {
+    /// spoken about are believed, and what is no server of ours may serve until one is up.
+    pub fn found(&mut self, stands: &Entry, now: Moment) {
+        let service = self.service.clone();
+        for (i, server) in service.servers.iter().enumerate() {
             let stood = stands.destinations.get(&server.entry);
-            if member.health == Health::Unknown && stood.is_some() {
-                member.meet(&server.watch, stood.cloned(), now);
+            if self.roll[i].health == Health::Unknown && stood.is_some() {
+                self.change(i, |member| member.meet(&server.watch, stood.cloned(), now));
             }
         }
         if !self.settled {
-            self.inherited = strangers(&self.service, stands.destinations.clone());
+            self.inherited = strangers(&service, stands.destinations.clone());
         }
-        self.relieve(stands.is_live() && self.members.iter().any(|member| !member.reasons.is_empty()));
-        true
+        let is_out = |member: &Member| !member.special().reasons.is_empty();
+        self.relieve(stands.is_live() && self.servers().iter().any(is_out));
+        self.changed = true;
     }
 
     /// The table is no longer ours: forgets weights set by hand in it, and what was believed of servers that
-    /// stood in it and that no check has spoken about. Says whether the entry may have changed.
-    pub fn let_go(&mut self, now: Moment) -> bool {
-        self.now = now;
-        for (server, member) in self.service.servers.iter().zip(&mut self.members) {
-            member.by_hand = None;
-            if member.adopted.is_some() && !member.spoken && !member.is_kept_out() {
-                member.meet(&server.watch, None, now);
+    /// stood in it and that no check has spoken about.
+    pub fn let_go(&mut self, now: Moment) {
+        let service = self.service.clone();
+        for (i, server) in service.servers.iter().enumerate() {
+            let special = self.roll[i].special();
+            if special.adopted.is_some() && !self.roll[i].has_heard() {
+                self.change(i, |member| member.meet(&server.watch, None, now));
+            } else if special.by_hand.is_some() {
+                self.change(i, |member| member.special_mut().by_hand = None);
             }
         }
         self.inherited.clear();
-        true
+        self.changed = true;
+    }
+
+    /// Whether something changed since this was asked last: what the kernel should hold of the service, or
+    /// what else others follow.
+    pub fn take_changed(&mut self) -> bool {
+        let stance = Some(self.stance());
+        let before = std::mem::replace(&mut self.stance, stance);
+        std::mem::take(&mut self.changed) || stance != before
     }
 
     /// The configuration in force.
@@ -190,26 +166,26 @@ impl Pool {
     /// When this service wants to be looked at again though nothing happened.
     pub fn deadline(&self) -> Option<Moment> {
         let settle = (!self.settled).then(|| self.begun.after(SETTLE));
-        let slow = self.service.policy.slow_start;
-        let members = self.members.iter().chain(&self.resorts);
-        let members = members.filter_map(|member| member.deadline(slow, self.now));
-        members.chain(settle).chain(self.leaving.values().map(|(_, until)| *until)).min()
+        [settle, self.roll.deadline(), self.leaving.deadline()].into_iter().flatten().min()
     }
 
     /// What the kernel should hold.
     pub fn entry(&self) -> Entry {
-        let mut entry = Entry::new(self.service.settings.clone());
-        let leaving = self.leaving.iter().map(|(at, (destination, _))| (*at, destination.clone()));
-        entry.destinations.extend(leaving);
-        for i in 0..self.members.len() {
-            let Some((destination, _)) = self.wanted(i) else { continue };
-            // Two servers can share one entry: the last that is up counts.
-            let at = self.service.servers[i].entry;
-            let slot = entry.destinations.entry(at).or_insert_with(|| destination.clone());
-            if destination.weight.is_live() || !slot.weight.is_live() {
-                *slot = destination;
+        let leaving = self.leaving.all().iter().map(|(at, (destination, _))| (*at, destination.clone()));
+        let wanted = |(i, server): (usize, &Server)| Some((server.entry, self.wanted(i).1?));
+        let servers = self.service.servers.iter().enumerate().filter_map(wanted);
+        let mut all: Vec<_> = leaving.chain(servers).collect();
+        all.sort_by_key(|(at, _)| *at);
+        // Two servers can share one entry: the last that is up counts.
+        all.dedup_by(|(at, later), (kept, destination)| {
+            let same = at == kept;
+            if same && (later.weight.is_live() || !destination.weight.is_live()) {
+                destination.clone_from(later);
             }
-        }
+            same
+        });
+        let mut entry =
+            Entry { destinations: all.into_iter().collect(), ..Entry::new(self.service.settings.clone()) };
         if self.any_up() {
             return entry;
         }
@@ -233,32 +209,29 @@ impl Pool {
     /// Whether a maintenance file takes the server at place `i` out.
     pub fn is_in_maintenance(&self, i: usize) -> bool {
         let is = |reason: &Reason| matches!(reason, Reason::Maintenance(_));
-        self.members.get(i).is_some_and(|member| member.reasons.iter().any(is))
+        self.roll.get(i).is_some_and(|member| member.special().reasons.iter().any(is))
     }
 
     /// Whether somebody's connections are waited for: [`Pool::idle`] wants to hear when there are none.
     pub fn is_draining(&self) -> bool {
-        !self.leaving.is_empty() || self.members.iter().any(|member| member.draining)
+        !self.leaving.is_empty() || self.roll.sums().draining > 0
     }
 
     /// Whether the server at place `i` needs no answer that was given to others: a check has
     /// spoken about it, or it is out for other reasons.
     pub fn has_heard(&self, i: usize) -> bool {
-        self.member(i).is_none_or(|member| member.spoken || member.is_kept_out())
+        self.roll.get(i).is_none_or(Member::has_heard)
     }
 
     /// Whether a check has spoken about every server that has one, those that are out aside.
     pub fn has_heard_all(&self) -> bool {
-        let asked = |server: &Server| matches!(server.watch, Watch::Probe(_));
-        let silent =
-            |(server, member): (&Server, &Member)| asked(server) && !member.spoken && !member.is_kept_out();
-        !self.service.servers.iter().zip(&self.members).any(silent)
+        self.roll.sums().silent == 0
     }
 
     /// The last result of the server at place `i`, unless it is one that its health does not
     /// follow yet.
     pub fn settled_answer(&self, i: usize) -> Option<Arc<Outcome>> {
-        let member = self.member(i)?;
+        let member = self.roll.get(i)?;
         member.last.clone().filter(|outcome| outcome.is_good() == member.health.is_up())
     }
 
@@ -269,65 +242,79 @@ impl Pool {
 
     /// Why each server's weight is what it is, in the order of the configuration.
     pub fn decisions(&self) -> impl Iterator<Item = Decision> {
-        (0..self.members.len()).map(|i| self.decision(i))
+        (0..self.service.servers.len()).map(|i| self.decision(i))
     }
 
     /// The fallbacks in their order, each with whether it is up.
     pub fn fallbacks(&self) -> impl Iterator<Item = (&Fallback, bool)> {
-        let all = self.service.policy.fallbacks.iter().zip(&self.resorts);
+        let all = self.service.policy.fallbacks.iter().zip(self.resorts());
         all.map(|(fallback, member)| (fallback, member.is_up(&fallback.watch)))
     }
 
     /// How many servers have a last result, and how many of these hold evidence of our own illness.
     pub fn sight(&self) -> (usize, usize) {
-        let results = || self.members.iter().filter_map(|member| member.last.as_ref());
+        let results = || self.servers().iter().filter_map(|member| member.last.as_ref());
         (results().count(), results().filter(|outcome| outcome.illness.is_some()).count())
     }
 
     /// Whether a server is down that failed last with evidence of our own illness.
     pub fn is_blind(&self) -> bool {
         let ill = |member: &Member| member.last.as_ref().is_some_and(|outcome| outcome.illness.is_some());
-        self.members.iter().any(|member| !member.health.is_up() && ill(member))
+        self.servers().iter().any(|member| !member.health.is_up() && ill(member))
     }
 
     /// The evidence of our own illness for which removals are delayed.
     pub fn illness(&self) -> Option<Illness> {
-        self.members.iter().find_map(|member| member.spared).map(|(_, illness)| illness)
+        if self.roll.sums().spared == 0 {
+            return None;
+        }
+        self.servers().iter().find_map(|member| member.special().spared).map(|(_, illness)| illness)
     }
 
     /// A result for the server at place `i`, the fallbacks following the servers; what people must
-    /// hear of it goes to `notices`. Says whether the entry may have changed.
-    pub fn answered(
-        &mut self,
-        i: usize,
-        outcome: &Arc<Outcome>,
-        now: Moment,
-        notices: &mut Vec<Notice>,
-    ) -> bool {
-        let policy = &self.service.policy;
-        let (fall, hold, slow) = (policy.fall, policy.hold, policy.slow_start);
-        let (others, experienced) = (self.any_up(), self.any_up_since(now));
-        let Some(member) = self.members.get_mut(i) else {
-            return self.resort_answered(i, outcome, now, notices);
-        };
-        let Some(turn) = member.answered(outcome, policy, now) else { return self.tick(now, notices) };
-        if member.health.is_up() && turn.turned && experienced && slow.is_some() {
-            member.rise(now);
+    /// hear of it goes to `notices`.
+    pub fn answered(&mut self, i: usize, outcome: &Arc<Outcome>, now: Moment, notices: &mut Vec<Notice>) {
+        if self.roll.get(i).is_none() {
+            return;
         }
-        let must_hold = if turn.turned { member.must_hold(hold, now) } else { None };
-        if turn.turned && others && !self.any_up() {
-            self.last_up = Some(self.service.servers[i].entry);
+        let (service, others) = (self.service.clone(), self.any_up());
+        let turn = self.change(i, |member| member.answered(outcome, &service.policy, now));
+        match turn {
+            Some(turn) if i < service.servers.len() => self.turned(i, turn, others, now, notices),
+            Some(turn) if turn.turned => {
+                let at = service.policy.fallbacks[i - service.servers.len()].address;
+                notices.push(Notice::Fallback(service.key, at, outcome.clone()));
+            }
+            _ => {}
+        }
+        self.tick(now, notices);
+    }
+
+    /// What follows from a result for the server at place `i`; `others`: whether some server was up before.
+    fn turned(&mut self, i: usize, turn: Turn, others: bool, now: Moment, notices: &mut Vec<Notice>) {
+        let Policy { fall, hold, slow_start, .. } = self.service.policy;
+        let mut must_hold = None;
+        if turn.turned {
+            let rises = self.roll[i].health.is_up() && slow_start.is_some() && self.any_up_since(now);
+            must_hold = self.change(i, |member| {
+                if rises {
+                    member.rise(now);
+                }
+                member.must_hold(hold, now)
+            });
+            if others && !self.any_up() {
+                self.last_up = Some(self.service.servers[i].entry);
+            }
         }
         self.tell_turn(i, turn, fall, notices);
         if let Some(until) = must_hold {
-            self.take_out(i, Reason::Hold(until), None);
+            self.take_out(i, Reason::Hold(until), None, now);
             notices.push(Notice::Held(self.decision(i), until));
         }
-        self.tick(now, notices) || turn.turned || turn.first || turn.unspared
     }
 
     fn tell_turn(&self, i: usize, turn: Turn, fall: u32, notices: &mut Vec<Notice>) {
-        let after = self.members[i].health;
+        let after = self.roll[i].health;
         if turn.recovers && after.is_up() {
             notices.push(Notice::SoftOver(self.decision(i)));
         }
@@ -340,87 +327,70 @@ impl Pool {
         }
     }
 
-    /// A result for a fallback.
-    fn resort_answered(
-        &mut self,
-        i: usize,
-        outcome: &Arc<Outcome>,
-        now: Moment,
-        notices: &mut Vec<Notice>,
-    ) -> bool {
-        let place = i - self.members.len();
-        let Some(member) = self.resorts.get_mut(place) else { return false };
-        let turned = member.answered(outcome, &self.service.policy, now).is_some_and(|turn| turn.turned);
-        if turned {
-            let at = self.service.policy.fallbacks[place].address;
-            notices.push(Notice::Fallback(self.service.key, at, outcome.clone()));
-        }
-        self.tick(now, notices) || turned
-    }
-
     /// When the last server that carried traffic was taken out, the fallback does not wait.
     fn relieve(&mut self, vacated: bool) {
         self.settled |= vacated && !self.any_up() && !self.service.policy.fallbacks.is_empty();
     }
 
-    /// These destinations stand without new connections, and have none left. Says whether the entry may have
-    /// changed.
-    pub fn idle(&mut self, idle: &BTreeSet<SocketAddr>, now: Moment, notices: &mut Vec<Notice>) -> bool {
-        let before = self.leaving.len();
-        self.leaving.retain(|at, _| !idle.contains(at));
-        let mut changed = self.leaving.len() < before;
-        for i in 0..self.members.len() {
-            if idle.contains(&self.service.servers[i].entry) && self.members[i].drained() {
-                changed = true;
+    /// These destinations stand without new connections, and have none left.
+    pub fn idle(&mut self, idle: &BTreeSet<SocketAddr>, now: Moment, notices: &mut Vec<Notice>) {
+        self.changed |= self.leaving.idle(|at| idle.contains(at));
+        for i in 0..self.service.servers.len() {
+            if self.roll[i].draining && idle.contains(&self.service.servers[i].entry) {
+                self.change(i, |member| member.draining = false);
                 notices.push(Notice::Drained(self.decision(i)));
             }
         }
-        self.tick(now, notices) || changed
+        self.tick(now, notices);
     }
 
-    /// Somebody gave a destination this weight. Says whether the entry may have changed.
-    pub fn set_by_hand(&mut self, at: SocketAddr, weight: Weight, notices: &mut Vec<Notice>) -> bool {
+    /// Somebody gave a destination this weight.
+    pub fn set_by_hand(&mut self, at: SocketAddr, weight: Weight, notices: &mut Vec<Notice>) {
         if self.service.policy.by_hand == ByHand::Repair {
-            return false;
+            return;
         }
-        let told = notices.len();
-        for i in 0..self.members.len() {
-            let server = &self.service.servers[i];
-            let member = &self.members[i];
+        for i in 0..self.service.servers.len() {
+            let (server, member) = (&self.service.servers[i], &self.roll[i]);
             let own = self.own_weight(server, member);
-            if server.entry != at || !member.is_up(&server.watch) || member.by_hand.unwrap_or(own) == weight {
+            let is_known = member.special().by_hand.unwrap_or(own) == weight;
+            if server.entry != at || !member.is_up(&server.watch) || is_known {
                 continue;
             }
-            self.members[i].by_hand = (own != weight).then_some(weight);
+            self.change(i, |member| member.special_mut().by_hand = (own != weight).then_some(weight));
             notices.push(Notice::ByHand(self.decision(i)));
         }
-        notices.len() > told
     }
 
-    /// Time has passed. Says whether the entry may have changed.
-    pub fn tick(&mut self, now: Moment, notices: &mut Vec<Notice>) -> bool {
+    /// Time has passed.
+    pub fn tick(&mut self, now: Moment, notices: &mut Vec<Notice>) {
         self.now = now;
-        let settled = self.settled;
         self.settle(now);
-        let slow = self.service.policy.slow_start;
-        let mut changed = settled != self.settled;
-        for i in 0..self.members.len() {
-            let (held, drained) = (self.members[i].reasons.len(), self.members[i].draining);
-            changed |= self.members[i].tick(slow, &self.service.servers[i].watch, now);
-            if self.members[i].reasons.len() < held {
-                notices.push(Notice::HoldOver(self.decision(i)));
-            }
-            if drained && !self.members[i].draining {
-                notices.push(Notice::Drained(self.decision(i)));
-            }
+        for i in self.roll.due(now) {
+            self.pass(i, notices);
         }
-        for (fallback, member) in self.service.policy.fallbacks.iter().zip(&mut self.resorts) {
-            changed |= member.tick(slow, &fallback.watch, now);
-        }
-        let leaving = self.leaving.len();
-        self.leaving.retain(|_, (_, until)| now < *until);
+        self.changed |= self.leaving.tick(now);
         self.tell(notices);
-        changed || self.leaving.len() < leaving
+        debug_assert!(self.roll.adds_up(&self.service, now), "a sum or a moment was not kept");
+    }
+
+    /// The time of the member at place `i` has come.
+    fn pass(&mut self, i: usize, notices: &mut Vec<Notice>) {
+        let service = self.service.clone();
+        let watch = match service.servers.get(i) {
+            Some(server) => &server.watch,
+            None => &service.policy.fallbacks[i - service.servers.len()].watch,
+        };
+        let (held, drained) = (self.roll[i].special().reasons.len(), self.roll[i].draining);
+        let now = self.now;
+        self.change(i, |member| member.tick(service.policy.slow_start, watch, now));
+        // The share of a slow start follows from the time alone.
+        self.changed = true;
+        if self.roll[i].special().reasons.len() < held {
+            notices.push(Notice::HoldOver(self.decision(i)));
+        }
+        if drained && !self.roll[i].draining {
+            notices.push(Notice::Drained(self.decision(i)));
+        }
     }
 
     fn settle(&mut self, now: Moment) {
@@ -439,25 +409,45 @@ impl Pool {
         }
     }
 
-    /// What is known of the server at place `i`, the fallbacks following the servers.
-    fn member(&self, i: usize) -> Option<&Member> {
-        self.members.get(i).or_else(|| self.resorts.get(i - self.members.len()))
+    /// Lets `what` happen to the member at place `i`, and notes whether that shows.
+    fn change<T>(&mut self, i: usize, what: impl FnOnce(&mut Member) -> T) -> T {
+        let before = self.face(i);
+        let answer = self.roll.change(i, &self.service, self.now, what);
+        self.changed |= self.face(i) != before;
+        answer
+    }
+
+    /// None of a fallback: all that shows of it is the stance.
+    fn face(&self, i: usize) -> Option<Face> {
+        if i >= self.service.servers.len() {
+            return None;
+        }
+        let ((rule, wanted), member) = (self.wanted(i), &self.roll[i]);
+        Some(Face { rule, wanted, draining: member.draining, heard: member.has_heard() })
+    }
+
+    fn stance(&self) -> Stance {
+        let fallback = self.serving_fallback().map(|fallback| fallback.entry);
+        Stance { settled: self.settled, any_up: self.any_up(), fallback, last_up: self.last_up }
+    }
+
+    fn servers(&self) -> &[Member] {
+        self.roll.split(self.service.servers.len()).0
+    }
+
+    /// What is known of the fallbacks, in their order.
+    fn resorts(&self) -> &[Member] {
+        self.roll.split(self.service.servers.len()).1
     }
 
     fn any_up(&self) -> bool {
-        self.service.servers.iter().zip(&self.members).any(|(server, member)| self.serves(server, member))
-    }
-
-    /// Whether a server is up, and that with a weight where this is asked for.
-    fn serves(&self, server: &Server, member: &Member) -> bool {
-        let weighs = || member.ordered.unwrap_or(server.weight).is_live();
-        member.is_up(&server.watch) && (self.service.policy.zero_serves || weighs())
+        self.roll.sums().serving > 0
     }
 
     /// Whether some server has been up for longer than a start takes: one that comes up beside it has a
     /// slow start.
     fn any_up_since(&self, now: Moment) -> bool {
-        let mut all = self.service.servers.iter().zip(&self.members);
+        let mut all = self.service.servers.iter().zip(self.servers());
         all.any(|(server, member)| member.is_up(&server.watch) && now >= member.since.after(SETTLE))
     }
 
@@ -467,36 +457,40 @@ impl Pool {
     }
 
     /// What the kernel should hold of the server at place `i`, and by which rule.
-    fn wanted(&self, i: usize) -> Option<(Destination, Rule)> {
-        let (server, member) = (&self.service.servers[i], &self.members[i]);
+    fn wanted(&self, i: usize) -> (Rule, Option<Destination>) {
+        let (server, member) = (&self.service.servers[i], &self.roll[i]);
         let rule = self.rule(i);
         let weight = match rule {
-            Rule::ByHand => member.by_hand.unwrap_or(server.weight),
+            Rule::ByHand => member.special().by_hand.unwrap_or(server.weight),
             Rule::Up | Rule::On | Rule::Ordered | Rule::Rising | Rule::Spared | Rule::Kept => {
                 self.own_weight(server, member)
             }
-            Rule::NotChecked | Rule::Disabled | Rule::Drained => return None,
+            Rule::NotChecked | Rule::Disabled | Rule::Drained => return (rule, None),
             Rule::Draining => Weight::ZERO,
-            Rule::Adopted => return member.adopted.clone().map(|stood| (stood, rule)),
+            Rule::Adopted => return (rule, member.special().adopted.clone()),
             Rule::Maintenance | Rule::Waiting if member.draining => Weight::ZERO,
             Rule::Failed | Rule::Off | Rule::Maintenance | Rule::Waiting | Rule::Hold => {
                 match self.service.policy.on_failure {
-                    OnFailure::Remove => return None,
+                    OnFailure::Remove => return (rule, None),
                     OnFailure::Quiesce => Weight::ZERO,
                 }
             }
         };
         let Server { forward, upper, lower, .. } = *server;
-        Some((Destination { forward, weight, upper, lower }, rule))
+        (rule, Some(Destination { forward, weight, upper, lower }))
     }
 
     /// The weight of a server that is up, as far as nobody set it with a tool of his own.
     fn own_weight(&self, server: &Server, member: &Member) -> Weight {
-        member.share(member.ordered.unwrap_or(server.weight), self.service.policy.slow_start, self.now)
+        member.share(
+            member.special().ordered.unwrap_or(server.weight),
+            self.service.policy.slow_start,
+            self.now,
+        )
     }
 
     fn rule(&self, i: usize) -> Rule {
-        let rule = self.members[i].rule(&self.service.servers[i].watch);
+        let rule = self.roll[i].rule(&self.service.servers[i].watch);
         if rule == Rule::Failed && self.keeps(i) { Rule::Kept } else { rule }
     }
 
@@ -505,21 +499,21 @@ impl Pool {
         let wanted = match self.service.policy.fail_open {
             FailOpen::No => false,
             FailOpen::KeepLast => self.last_up == Some(self.service.servers[i].entry),
-            FailOpen::KeepAll => self.members[i].proven,
+            FailOpen::KeepAll => self.roll[i].proven,
         };
         wanted && self.settled && !self.any_up() && self.serving_fallback().is_none()
     }
 
     fn decision(&self, i: usize) -> Decision {
-        let (server, member) = (&self.service.servers[i], &self.members[i]);
-        let wanted = self.wanted(i);
+        let (server, member) = (&self.service.servers[i], &self.roll[i]);
+        let (rule, wanted) = self.wanted(i);
         Decision {
             service: self.service.key,
             server: server.address,
             entry: server.entry,
-            weight: wanted.map(|(destination, _)| destination.weight),
-            rule: self.rule(i),
-            reasons: member.reasons.clone(),
+            weight: wanted.map(|destination| destination.weight),
+            rule,
+            reasons: member.special().reasons.clone(),
             health: member.health,
             since: member.since,
             last: member.last.clone(),
@@ -533,6 +527,11 @@ fn strangers(
     service: &Service,
     standing: BTreeMap<SocketAddr, Destination>,
 ) -> BTreeMap<SocketAddr, Destination> {
-    let is_ours = |at: &SocketAddr| service.servers.iter().any(|server| server.entry == *at);
-    standing.into_iter().filter(|(at, d)| d.weight.is_live() && !is_ours(at)).collect()
+    let ours = entries(service);
+    standing.into_iter().filter(|(at, d)| d.weight.is_live() && !ours.contains(at)).collect()
+}
+
+/// The addresses of a service's servers in the table.
+fn entries(service: &Service) -> BTreeSet<SocketAddr> {
+    service.servers.iter().map(|server| server.entry).collect()
 }
