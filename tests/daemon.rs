@@ -526,7 +526,7 @@ fn full() -> Memory {
     for n in [1, 2] {
         entry.destinations.insert(at(n), Destination::new(Forward::Masq, Weight::ONE));
     }
-    Memory::new(Table { services: [(key(1), entry)].into() })
+    Memory::new(Table { services: [(key(1), entry.into())].into() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -608,14 +608,14 @@ async fn services_of_others_are_left_alone() {
     };
     let kept = foreign.clone();
     let world = World::with(vec![service(1, &[1])], |state| {
-        state.kernel = Memory::new(Table { services: [(key(9), foreign)].into() });
+        state.kernel = Memory::new(Table { services: [(key(9), foreign.into())].into() });
     })
     .await;
     sleep(SECOND * 10).await;
     world.send(Event::Stop("TERM")).await;
     world.daemon.await.unwrap();
     let table = lock(&world.state).kernel.table();
-    assert_eq!(table.services, BTreeMap::from([(key(9), kept)]));
+    assert_eq!(table.services, BTreeMap::from([(key(9), kept.into())]));
 }
 
 // ---- reload and stop ------------------------------------------------------------------------------

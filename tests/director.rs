@@ -48,7 +48,9 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 }
 
 fn any_table() -> impl Strategy<Value = Table> {
-    btree_map((1..5_u8).prop_map(service_key), any_entry(), 0..4).prop_map(|services| Table { services })
+    btree_map((1..5_u8).prop_map(service_key), any_entry(), 0..4).prop_map(|services| Table {
+        services: services.into_iter().map(|(k, e)| (k, Arc::new(e))).collect(),
+    })
 }
 
 fn any_server() -> impl Strategy<Value = (Server, u8)> {
@@ -168,7 +170,7 @@ impl World {
             Step::Hand(service, n, weight) => {
                 let (key, at) = (service_key(service), at(n, 80));
                 let weight = Weight::new(weight).unwrap();
-                let known = self.kernel.services.get_mut(&key).and_then(|e| e.destinations.get_mut(&at));
+                let known = self.kernel.entry_mut(&key).and_then(|e| e.destinations.get_mut(&at));
                 if let Some(destination) = known {
                     destination.weight = weight;
                     self.director.handle(Event::SetByHand(key, at, weight), self.now);
@@ -215,7 +217,7 @@ impl World {
         self.director.handle(Event::Maintenance(event), self.now);
         let after = self.director.table();
         for at in held.iter().map(|n| at(*n, 80)) {
-            let live = |entry: &Entry| entry.destinations.get(&at).is_some_and(|d| d.weight.is_live());
+            let live = |entry: &Arc<Entry>| entry.destinations.get(&at).is_some_and(|d| d.weight.is_live());
             if !after.services.values().any(live) {
                 self.trusted.remove(&at);
             }
@@ -223,7 +225,7 @@ impl World {
         self.held = held;
         for pool in self.director.pools() {
             let service = pool.service();
-            let was_live = before.services.get(&service.key).is_some_and(Entry::is_live);
+            let was_live = before.services.get(&service.key).is_some_and(|entry| entry.is_live());
             let idle = |d: Decision| !matches!(d.rule, Rule::Up | Rule::On | Rule::ByHand);
             if was_live && !service.policy.fallbacks.is_empty() && pool.decisions().all(idle) {
                 assert!(pool.entry().is_live(), "maintenance leaves {} without anybody", service.key);
@@ -274,7 +276,7 @@ impl World {
     /// No operation of ours leaves a service that shall be live, and was, without a live server.
     fn watch(&self, before: &Table, desired: &Table, op: &Op) {
         let key = op.service();
-        let live = |table: &Table| table.services.get(key).is_some_and(Entry::is_live);
+        let live = |table: &Table| table.services.get(key).is_some_and(|entry| entry.is_live());
         if live(desired) && live(before) {
             assert!(live(&self.kernel), "{key} has nobody after: {op}");
         }
@@ -289,7 +291,7 @@ impl World {
     }
 }
 
-fn part(table: &Table, ours: &BTreeSet<ServiceKey>) -> BTreeMap<ServiceKey, Entry> {
+fn part(table: &Table, ours: &BTreeSet<ServiceKey>) -> BTreeMap<ServiceKey, Arc<Entry>> {
     table.services.iter().filter(|(key, _)| ours.contains(key)).map(|(k, e)| (*k, e.clone())).collect()
 }
 

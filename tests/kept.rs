@@ -166,7 +166,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => any_order().prop_map(Event::Ordered),
         2 => any_whom(option::of(service())).prop_map(move |whom| Event::Lifted(whom, sorts.clone())),
         2 => (service(), some()).prop_map(|(key, idle)| Event::Idle(key, idle)),
-        1 => (service(), any_entry()).prop_map(|(key, entry)| Event::Found(key, entry)),
+        1 => (service(), any_entry()).prop_map(|(key, entry)| Event::Found(key, entry.into())),
         1 => Just(Event::LetGo),
         2 => any_plan().prop_map(Event::Reloaded),
         8 => Just(Event::Tick),
@@ -270,7 +270,7 @@ proptest! {
         plan in any_plan(), stands in any_entry(), events in vec((any_event(), 0..1500_u64), 0..60),
     ) {
         let now = Moment::default();
-        let table = Table { services: [(key(1), stands)].into() };
+        let table = Table { services: [(key(1), stands.into())].into() };
         let mut director = Director::new(plan, &table, now);
         director.poll_changed();
         let mut world = World { seen: Seen::new(&director), director, now };

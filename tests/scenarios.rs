@@ -134,8 +134,7 @@ impl Stage {
             ["hand", service, server, weight] => {
                 let (key, at) = (self.service(service), server.parse().unwrap());
                 let weight = Weight::new(weight.parse().unwrap()).unwrap();
-                self.kernel.services.get_mut(&key).unwrap().destinations.get_mut(&at).unwrap().weight =
-                    weight;
+                self.kernel.entry_mut(&key).unwrap().destinations.get_mut(&at).unwrap().weight = weight;
                 inputs.push(Event::SetByHand(key, at, weight));
             }
             ["start", "maintenance", ..] => {
@@ -144,7 +143,7 @@ impl Stage {
             }
             ["remove", service, server] => {
                 let (key, at) = (self.service(service), server.parse().unwrap());
-                self.kernel.services.get_mut(&key).unwrap().destinations.remove(&at).expect("it stands");
+                self.kernel.entry_mut(&key).unwrap().destinations.remove(&at).expect("it stands");
             }
             ["flush"] => self.kernel = Table::default(),
             ["refuse", n] => self.refuse = n.parse().unwrap(),
@@ -291,7 +290,7 @@ fn kernel(text: &str) -> Table {
                 _ => Forward::Ipip,
             };
             let destination = Destination::new(forward, Weight::new(words[2].parse().unwrap()).unwrap());
-            let entry: &mut Entry = table.services.get_mut(&key.unwrap()).unwrap();
+            let entry = table.entry_mut(&key.unwrap()).unwrap();
             entry.destinations.insert(at, destination);
         } else {
             let settings = Settings {
@@ -304,7 +303,7 @@ fn kernel(text: &str) -> Table {
                 engine: None,
             };
             key = Some(ServiceKey::Address(Protocol::Tcp, at));
-            table.services.insert(ServiceKey::Address(Protocol::Tcp, at), Entry::new(settings));
+            table.services.insert(ServiceKey::Address(Protocol::Tcp, at), Entry::new(settings).into());
         }
     }
     table

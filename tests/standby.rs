@@ -239,7 +239,7 @@ fn entry(servers: &[u8]) -> Entry {
 }
 
 fn table(services: &[(u8, &[u8])]) -> Memory {
-    let services = services.iter().map(|(n, servers)| (key(*n), entry(servers)));
+    let services = services.iter().map(|(n, servers)| (key(*n), entry(servers).into()));
     Memory::new(Table { services: services.collect() })
 }
 

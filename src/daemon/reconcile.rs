@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -120,9 +121,10 @@ impl Job {
             Job::Apply { mut kernel, actual: mut view, desired, ours } => {
                 let (mut results, begun) = (Vec::new(), Instant::now());
                 let grow = diff::grow(&view, &desired, &ours);
-                carry_out(kernel.as_mut(), grow, &mut view, &mut results);
+                carry_out(kernel.as_mut(), grow, &desired, &mut view, &mut results);
                 let shrink = diff::shrink(&view, &desired, &ours);
-                carry_out(kernel.as_mut(), shrink, &mut view, &mut results);
+                carry_out(kernel.as_mut(), shrink, &desired, &mut view, &mut results);
+                share(&mut view, &desired);
                 Done::Applied { kernel, ours, results, view, took: begun.elapsed() }
             }
             Job::Count { mut kernel, keys } => {
@@ -133,16 +135,37 @@ impl Job {
     }
 }
 
-fn carry_out(kernel: &mut dyn Kernel, ops: Vec<Op>, view: &mut Table, results: &mut Vec<Applied>) {
+fn carry_out(
+    kernel: &mut dyn Kernel,
+    ops: Vec<Op>,
+    desired: &Table,
+    view: &mut Table,
+    results: &mut Vec<Applied>,
+) {
     if ops.is_empty() {
         return;
     }
-    let answers = kernel.apply(&ops);
-    for (op, result) in ops.into_iter().zip(answers) {
-        if result.is_ok() {
-            view.apply(&op);
+    let (answers, before) = (kernel.apply(&ops), results.len());
+    results.extend(ops.into_iter().zip(answers).map(|(op, result)| Applied { op, result }));
+    for of_one in results[before..].chunk_by(|a, b| a.op.service() == b.op.service()) {
+        let key = of_one[0].op.service();
+        let went_well = of_one.iter().filter(|applied| applied.result.is_ok());
+        match desired.services.get(key) {
+            // It was not there, and all of it was made: it is as it should be.
+            Some(entry) if !view.services.contains_key(key) && went_well.clone().count() == of_one.len() => {
+                view.services.insert(*key, entry.clone());
+            }
+            _ => went_well.for_each(|applied| _ = view.apply(&applied.op)),
         }
-        results.push(Applied { op, result });
+    }
+}
+
+/// What stands as it should is kept once.
+fn share(view: &mut Table, desired: &Table) {
+    for (key, entry) in &mut view.services {
+        if let Some(same) = desired.services.get(key).filter(|desired| *desired == entry) {
+            *entry = same.clone();
+        }
     }
 }
 
@@ -196,8 +219,8 @@ impl Reconciler {
         match entry {
             Some(entry) => {
                 self.retired.remove(&key);
-                if self.desired.services.get(&key) != Some(&entry) {
-                    self.desired.services.insert(key, entry);
+                if self.desired.services.get(&key).is_none_or(|known| **known != entry) {
+                    self.desired.services.insert(key, Arc::new(entry));
                     self.dirty.insert(key);
                 }
             }
@@ -261,7 +284,7 @@ impl Reconciler {
     }
 
     /// What we last knew of a service in the kernel.
-    pub fn stands(&self, key: &ServiceKey) -> Option<&Entry> {
+    pub fn stands(&self, key: &ServiceKey) -> Option<&Arc<Entry>> {
         self.view.services.get(key)
     }
 
@@ -432,7 +455,8 @@ fn part(table: &Table, keys: &BTreeSet<ServiceKey>) -> Table {
 mod tests {
     use super::*;
     use crate::ipvs::Memory;
-    use crate::model::{Protocol, Settings};
+    use crate::model::{Forward, Protocol, Settings, Weight};
+    use crate::table::Destination;
 
     fn service() -> (ServiceKey, Entry) {
         let key = ServiceKey::Address(Protocol::Tcp, ([192, 0, 2, 10], 80).into());
@@ -470,5 +494,21 @@ mod tests {
         assert!(reconciler.is_idle());
         let kernel = reconciler.kernel.as_mut().unwrap();
         assert_eq!(kernel.read(&Scope::All).unwrap(), Table::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stands_as_it_should_is_kept_once() {
+        let (now, (key, mut entry)) = (Instant::now(), service());
+        let mut reconciler = Reconciler::new(Box::new(Memory::default()), Table::default(), now);
+        let mut is_kept_once = |entry: &Entry| {
+            reconciler.want(key, Some(entry.clone()));
+            settle(&mut reconciler, now, |_| ());
+            let (wanted, known) = (&reconciler.desired.services[&key], &reconciler.view.services[&key]);
+            Arc::ptr_eq(wanted, known) && **known == *entry
+        };
+        entry.destinations.insert(([10, 0, 0, 1], 80).into(), Destination::new(Forward::Masq, Weight::ONE));
+        assert!(is_kept_once(&entry), "one that was made");
+        entry.destinations.insert(([10, 0, 0, 2], 80).into(), Destination::new(Forward::Masq, Weight::ZERO));
+        assert!(is_kept_once(&entry), "one that was changed");
     }
 }

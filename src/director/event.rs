@@ -23,7 +23,7 @@ pub enum Event {
     /// A probe was answered, or not.
     Answered(ProbeKey, Outcome),
     /// A service of ours stands in the kernel, and we meet it there for the first time.
-    Found(ServiceKey, Entry),
+    Found(ServiceKey, Arc<Entry>),
     /// Somebody else gave a destination of ours this weight: the kernel's table differs from what
     /// it was when we last looked, and no operation of ours lies between.
     SetByHand(ServiceKey, SocketAddr, Weight),

@@ -56,7 +56,7 @@ impl Director {
     pub fn new(plan: Plan, stands: &Table, now: Moment) -> Director {
         let mut director = Director::default();
         for (key, service) in plan.services {
-            let pool = Pool::new(service, stands.services.get(&key), now);
+            let pool = Pool::new(service, stands.services.get(&key).map(Arc::as_ref), now);
             director.enter(key, pool, now);
         }
         director.listen();
@@ -146,7 +146,7 @@ impl Director {
     /// What the kernel should hold of all our services.
     pub fn table(&self) -> Table {
         let all = self.pools.iter().chain(&self.dismissed);
-        Table { services: all.map(|(key, pool)| (*key, pool.entry())).collect() }
+        Table { services: all.map(|(key, pool)| (*key, Arc::new(pool.entry()))).collect() }
     }
 
     /// Why each server's weight is what it is: all services in order, servers as configured.

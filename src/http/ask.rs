@@ -165,7 +165,7 @@ pub struct Seen {
     /// Its servers.
     pub decisions: Vec<Decision>,
     /// What the kernel holds of it, as far as we know.
-    pub kernel: Option<Entry>,
+    pub kernel: Option<Arc<Entry>>,
     /// Connections, where they are counted.
     pub flows: BTreeMap<SocketAddr, Flow>,
     /// The last results of each server, oldest first, where they were asked for.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::consts::errno::{EAGAIN, EINTR, ENOBUFS, ENOENT, EPROTONOSUPPORT, ESRCH};
 use super::error::{OpError, OpenError, ReadError};
@@ -321,7 +322,7 @@ impl Netlink {
             if destinations.is_empty() {
                 empty.insert(key);
             }
-            table.services.insert(key, Entry { settings, destinations });
+            table.services.insert(key, Arc::new(Entry { settings, destinations }));
         }
         let present = self.services(empty.iter())?;
         table.services.retain(|key, _| !empty.contains(key) || present.contains_key(key));

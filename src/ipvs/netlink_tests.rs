@@ -327,7 +327,7 @@ fn a_service_that_went_away_while_it_was_read_is_not_taken_for_an_empty_one() {
 fn a_service_that_is_there_and_empty_is_read_as_empty() {
     let (mut kernel, _) = one_service(|sent, _| (sent.command == 8).then(|| vec![done(sent.seq, 0)]));
     let table = kernel.read(&Scope::All).unwrap();
-    assert_eq!(table.services[&service()], Entry::new(settings("rr")));
+    assert_eq!(*table.services[&service()], Entry::new(settings("rr")));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! So a failed addition can never be followed by the removal of what it was to replace.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Destination, Entry, Op, Table};
 use crate::model::ServiceKey;
@@ -16,7 +17,7 @@ use crate::model::ServiceKey;
 pub fn grow(actual: &Table, desired: &Table, ours: &BTreeSet<ServiceKey>) -> Vec<Op> {
     let mut ops = Vec::new();
     for (key, want) in wanted(desired, ours) {
-        let have = actual.services.get(key);
+        let have = actual.services.get(key).map(Arc::as_ref);
         match have {
             None => ops.push(Op::NewService(*key, want.settings.clone())),
             Some(have) if have.settings != want.settings => {
@@ -54,7 +55,8 @@ fn wanted<'a>(
     desired: &'a Table,
     ours: &'a BTreeSet<ServiceKey>,
 ) -> impl Iterator<Item = (&'a ServiceKey, &'a Entry)> {
-    desired.services.iter().filter(|(key, _)| ours.contains(key))
+    let all = desired.services.iter().map(|(key, entry)| (key, entry.as_ref()));
+    all.filter(|(key, _)| ours.contains(key))
 }
 
 /// Whether some destination carries traffic now and shall do so.

@@ -9,6 +9,7 @@ pub mod flow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::model::{Forward, ServiceKey, Settings, Weight};
 
@@ -56,8 +57,8 @@ impl Entry {
 /// A table: what the kernel holds, or what it should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// The services by key.
-    pub services: BTreeMap<ServiceKey, Entry>,
+    /// The services by key. Tables that hold the same share it: what is wanted, what is known, what is asked about.
+    pub services: BTreeMap<ServiceKey, Arc<Entry>>,
 }
 
 /// One change to the kernel's table. `Set…` give the full entry, as the kernel wants it.
@@ -113,11 +114,11 @@ impl Table {
             Op::NewService(key, settings) => {
                 let fresh = !self.services.contains_key(key);
                 if fresh {
-                    self.services.insert(*key, Entry::new(settings.clone()));
+                    self.services.insert(*key, Arc::new(Entry::new(settings.clone())));
                 }
                 fresh
             }
-            Op::SetService(key, settings) => match self.services.get_mut(key) {
+            Op::SetService(key, settings) => match self.entry_mut(key) {
                 Some(entry) => {
                     entry.settings = settings.clone();
                     true
@@ -125,7 +126,7 @@ impl Table {
                 None => false,
             },
             Op::DelService(key) => self.services.remove(key).is_some(),
-            Op::NewDestination(key, at, destination) => match self.services.get_mut(key) {
+            Op::NewDestination(key, at, destination) => match self.entry_mut(key) {
                 Some(entry) if !entry.destinations.contains_key(at) => {
                     entry.destinations.insert(*at, destination.clone());
                     true
@@ -133,7 +134,7 @@ impl Table {
                 _ => false,
             },
             Op::SetDestination(key, at, destination) => {
-                match self.services.get_mut(key).and_then(|entry| entry.destinations.get_mut(at)) {
+                match self.entry_mut(key).and_then(|entry| entry.destinations.get_mut(at)) {
                     Some(known) => {
                         *known = destination.clone();
                         true
@@ -142,8 +143,13 @@ impl Table {
                 }
             }
             Op::DelDestination(key, at) => {
-                self.services.get_mut(key).is_some_and(|entry| entry.destinations.remove(at).is_some())
+                self.entry_mut(key).is_some_and(|entry| entry.destinations.remove(at).is_some())
             }
         }
+    }
+
+    /// A service, to be changed in this table and no other.
+    pub fn entry_mut(&mut self, key: &ServiceKey) -> Option<&mut Entry> {
+        self.services.get_mut(key).map(Arc::make_mut)
     }
 }

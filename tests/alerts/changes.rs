@@ -194,7 +194,7 @@ fn standing(key: ServiceKey, servers: &[(u8, u32)]) -> Table {
         let weight = Weight::new(*weight).unwrap();
         entry.destinations.insert(server(*n), Destination::new(Forward::Masq, weight));
     }
-    Table { services: [(key, entry)].into() }
+    Table { services: [(key, entry.into())].into() }
 }
 
 /// State and subject of each mail.

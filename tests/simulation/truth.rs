@@ -72,7 +72,7 @@ impl Truth {
     }
 
     fn is_live(table: &Table, key: &ServiceKey) -> bool {
-        table.services.get(key).is_some_and(lvsentry::table::Entry::is_live)
+        table.services.get(key).is_some_and(|entry| entry.is_live())
     }
 
     /// Why a server may not carry traffic.
@@ -172,7 +172,7 @@ impl Kernel for SimKernel {
         // A dump is no snapshot: an entry may be missing.
         if truth.rough && truth.random.chance(1, 10) {
             let lost = truth.random.below(4) as usize;
-            if let Some(entry) = table.services.values_mut().next() {
+            if let Some(entry) = table.services.values_mut().next().map(Arc::make_mut) {
                 let at = entry.destinations.keys().nth(lost).copied();
                 at.and_then(|at| entry.destinations.remove(&at));
             }

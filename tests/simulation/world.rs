@@ -63,9 +63,9 @@ impl World {
         let plan = plan(&mut random);
         let mut table = Table::default();
         if random.chance(1, 2) {
-            table.services.insert(key(1), some_entry(&mut random));
+            table.services.insert(key(1), some_entry(&mut random).into());
         }
-        table.services.insert(key(FOREIGN), some_entry(&mut random));
+        table.services.insert(key(FOREIGN), some_entry(&mut random).into());
         let truth = Truth {
             table,
             flows: BTreeMap::new(),
@@ -247,7 +247,7 @@ impl World {
         self.tell(|| format!("by hand: {what} on {n} of {service}"));
         let weight = Weight::new(self.random.below(5) as u32).unwrap();
         let mut truth = self.truth();
-        let entry = truth.table.services.get_mut(&service);
+        let entry = truth.table.entry_mut(&service);
         match (what, entry) {
             (0, _) => truth.table.services.retain(|at, _| *at == key(FOREIGN)),
             (1, Some(entry)) => drop(entry.destinations.remove(&n)),

@@ -141,7 +141,7 @@ impl Stage {
         *slot = Some(Arc::new(outcome));
         if turned {
             let entry = self.table.services.get_mut(&key).unwrap();
-            entry.destinations.get_mut(&at).unwrap().weight = Weight::ZERO;
+            Arc::make_mut(entry).destinations.get_mut(&at).unwrap().weight = Weight::ZERO;
         }
     }
 }

@@ -35,7 +35,7 @@ impl Size {
             let up = |at| (at, Destination::new(Forward::Masq, Weight::ONE));
             Entry { destinations: self.servers(i).map(up).collect(), ..Entry::new(settings()) }
         };
-        Table { services: (0..self.services).map(|i| (key(i), entry(i))).collect() }
+        Table { services: (0..self.services).map(|i| (key(i), Arc::new(entry(i)))).collect() }
     }
 
     /// A plan in which each server has a probe of its own.
