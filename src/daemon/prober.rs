@@ -274,3 +274,103 @@ async fn question(
         lane.add(slot.max(ended), prober.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use tokio::net::UdpSocket;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::probe::{Asking, Call, Probe};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Waits for a datagram, and sends it to itself if it is to end.
+    #[derive(Debug, Default)]
+    struct Echo {
+        ends: bool,
+        asked: AtomicUsize,
+        busy: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    struct Busy<'a>(&'a AtomicUsize);
+
+    impl Drop for Busy<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Relaxed);
+        }
+    }
+
+    impl Probe for Echo {
+        fn ask<'a>(&'a self, _: &'a Call) -> Asking<'a> {
+            Box::pin(async move {
+                self.asked.fetch_add(1, Relaxed);
+                self.most.fetch_max(self.busy.fetch_add(1, Relaxed) + 1, Relaxed);
+                let _busy = Busy(&self.busy);
+                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                if self.ends {
+                    socket.send_to(b"?", socket.local_addr().unwrap()).await.unwrap();
+                }
+                socket.recv(&mut [0]).await.unwrap();
+                Ok("well".into())
+            })
+        }
+
+        fn identity(&self) -> String {
+            unreachable!("the tests give them keys")
+        }
+    }
+
+    /// So many probes that ask this once an hour.
+    fn inquiries(count: usize, echo: &Arc<Echo>) -> BTreeMap<ProbeKey, Inquiry> {
+        let inquiry = || Inquiry { probe: echo.clone(), interval: HOUR, timeout: HOUR };
+        (0..count).map(|n| (ProbeKey(n.to_string().into()), inquiry())).collect()
+    }
+
+    /// Lets others do what they have to until this is so.
+    async fn until(is_so: impl Fn() -> bool) {
+        let comes = async {
+            while !is_so() {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), comes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn those_that_are_answered_end_before_others_begin() {
+        let echo = Arc::new(Echo { ends: true, ..Echo::default() });
+        let (events, _answers) = mpsc::channel(200);
+        let probers = Probers::new(Tools::new(), 200, events, 1);
+        let due = Instant::now();
+        for (key, inquiry) in inquiries(200, &echo) {
+            let (phase, state) = (Duration::ZERO, Mutex::new(State::Waits));
+            probers.lanes[0].add(due, Arc::new(Prober { key, inquiry, phase, state }));
+        }
+        until(|| echo.asked.load(Relaxed) == 200 && echo.busy.load(Relaxed) == 0).await;
+        let most = echo.most.load(Relaxed);
+        assert!(most <= 2 * FEW as usize, "{most} at once");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_is_neither_asked_nor_kept() {
+        let echo = Arc::new(Echo { ends: true, ..Echo::default() });
+        let (events, _answers) = mpsc::channel(10);
+        let mut probers = Probers::new(Tools::new(), 1, events, 1);
+        probers.set(&inquiries(2, &echo));
+        let waits = |prober: &Arc<Prober>| matches!(*lock(&prober.state), State::Waits);
+        until(|| echo.asked.load(Relaxed) == 2 && probers.running.values().all(waits)).await;
+        probers.stop();
+        assert_eq!(Arc::strong_count(&echo), 1, "the agenda is empty");
+        let hangs = Arc::new(Echo::default());
+        probers.set(&inquiries(2, &hangs));
+        until(|| hangs.busy.load(Relaxed) == 1).await;
+        probers.stop();
+        until(|| Arc::strong_count(&hangs) == 1).await;
+        let (asked, busy) = (hangs.asked.load(Relaxed), hangs.busy.load(Relaxed));
+        assert_eq!((asked, busy), (1, 0), "an exchange ends, and who waited for its slot is not asked");
+    }
+}
