@@ -29,6 +29,9 @@ pub(super) const BURST: usize = 16;
 /// the others.
 const RELIEF: Duration = Duration::from_millis(25);
 
+/// How long a thread is at work in that time when it has as much as it can do.
+const BUSY: Duration = Duration::from_millis(20);
+
 /// One thread's share.
 pub(super) struct Lane {
     runtime: Handle,
@@ -90,6 +93,11 @@ impl Lane {
         }
     }
 
+    /// How long its thread has been at work since it began.
+    fn busy(&self) -> Duration {
+        self.runtime.metrics().worker_total_busy_duration(0)
+    }
+
     /// Waits for a turn.
     pub(super) async fn turn(self: &Arc<Lane>) -> Option<OwnedSemaphorePermit> {
         if let Ok(turn) = self.burst.clone().try_acquire_owned() {
@@ -112,13 +120,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Widens the burst for as long as somebody waits for it, then makes it as narrow as it was. Where it is not
-/// servers that hang but this thread that can't keep up, as its own timer shows, more at once would only be slower.
+/// servers that hang but this thread that can't keep up, as its own timer and its work show, more at once would only
+/// be slower, and take memory for all of them.
 async fn relieve(lane: Arc<Lane>) {
     let mut added = 0;
     loop {
-        let due = Instant::now() + RELIEF;
+        let (due, busy) = (Instant::now() + RELIEF, lane.busy());
         sleep_until(due).await;
-        let is_busy = due.elapsed() >= RELIEF;
+        let is_busy = due.elapsed() >= RELIEF || lane.busy().saturating_sub(busy) >= BUSY;
         match lane.waiting.load(Relaxed) {
             0 if added == 0 => break,
             // Those that are in use come back one by one.
