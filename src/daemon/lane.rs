@@ -1,41 +1,46 @@
-//! A thread's share of the probes: how many may begin there at once, and how late they do.
+//! A thread's share of the probes: when they are due, how many may begin there at once, and how late they do.
 //!
 //! A probe that is on time begins without asking. Who is late, because this process was not let run or has more
 //! to do than it can, waits for a turn, and then all others wait behind: so nobody is overtaken, all
 //! intervals stretch alike, and there are never so many exchanges under way that they run into
 //! their deadlines for want of a processor. A turn is free again when its exchange ends.
 //!
-//! All that happens to a lane happens on its own thread; atomics are here for the compiler's sake.
+//! Nearly all that happens to a lane happens on its own thread; the lock is contended by reloads only.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::agenda::Agenda;
 use super::load::Count;
-use super::prober::GRAIN;
+use super::prober::Prober;
 
 /// How many turns there are, so that neither a start with thousands of servers nor a process that was
 /// stopped for a while overflows anybody's queue or takes memory for all of them. One that is answered makes
 /// room for the next, so that the burst is as fast as the answers.
-const BURST: usize = 16;
+pub(super) const BURST: usize = 16;
 
 /// How often as many more may go out while some wait: servers that hang must not delay the checks of
 /// the others.
 const RELIEF: Duration = Duration::from_millis(25);
 
+/// How long a thread is at work in that time when it has as much as it can do.
+const BUSY: Duration = Duration::from_millis(20);
+
 /// One thread's share.
 pub(super) struct Lane {
     runtime: Handle,
-    burst: Semaphore,
+    agenda: Mutex<Agenda<Arc<Prober>>>,
+    /// Told when another is the first on the agenda.
+    sooner: Notify,
+    burst: Arc<Semaphore>,
     /// How many wait for a turn.
     waiting: AtomicUsize,
-    /// How many of them are late.
-    overdue: AtomicUsize,
     /// Whether somebody sees to it that they get one.
     relieving: AtomicBool,
     pub(super) tally: Tally,
@@ -46,9 +51,10 @@ impl Lane {
     pub(super) fn new(runtime: Handle) -> Lane {
         Lane {
             runtime,
-            burst: Semaphore::new(BURST),
+            agenda: Mutex::default(),
+            sooner: Notify::new(),
+            burst: Arc::new(Semaphore::new(BURST)),
             waiting: AtomicUsize::new(0),
-            overdue: AtomicUsize::new(0),
             relieving: AtomicBool::new(false),
             tally: Tally::default(),
         }
@@ -59,55 +65,69 @@ impl Lane {
         self.runtime.spawn(task)
     }
 
-    /// Whether somebody who is so late needs no turn.
-    pub(super) fn lets_pass(&self, late: Duration) -> bool {
-        late <= GRAIN && self.overdue.load(Relaxed) == 0
+    /// Puts a probe on the agenda.
+    pub(super) fn add(&self, due: Instant, prober: Arc<Prober>) {
+        if lock(&self.agenda).add(due, prober) {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Takes the first that is due by `now`, with when it was to be.
+    pub(super) fn take(&self, now: Instant) -> Option<(Instant, Arc<Prober>)> {
+        lock(&self.agenda).take(now)
+    }
+
+    /// Keeps those on the agenda that are still wanted.
+    pub(super) fn keep(&self, is_wanted: impl Fn(&Prober) -> bool) {
+        lock(&self.agenda).keep(|prober| is_wanted(prober));
+    }
+
+    /// Waits until the first is due, or until another is the first.
+    pub(super) async fn sleep(&self) {
+        let first = lock(&self.agenda).first();
+        let sooner = self.sooner.notified();
+        match first {
+            // Either is as good.
+            Some(due) => drop(timeout_at(due, sooner).await),
+            None => sooner.await,
+        }
+    }
+
+    /// How long its thread has been at work since it began.
+    fn busy(&self) -> Duration {
+        self.runtime.metrics().worker_total_busy_duration(0)
     }
 
     /// Waits for a turn.
-    pub(super) async fn turn(self: &Arc<Lane>) -> Option<SemaphorePermit<'_>> {
-        if let Ok(turn) = self.burst.try_acquire() {
+    pub(super) async fn turn(self: &Arc<Lane>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(turn) = self.burst.clone().try_acquire_owned() {
             return Some(turn);
         }
         if !self.relieving.swap(true, Relaxed) {
             self.spawn(relieve(self.clone()));
         }
-        let _waits = Waits::new(&self.waiting);
+        self.waiting.fetch_add(1, Relaxed);
         // The semaphore is never closed, so that the permit is always there.
-        self.burst.acquire().await.ok()
-    }
-
-    /// Waits for a turn; who is on time does not overtake.
-    pub(super) async fn overdue_turn(self: &Arc<Lane>) -> Option<SemaphorePermit<'_>> {
-        let _waits = Waits::new(&self.overdue);
-        self.turn().await
+        let turn = self.burst.clone().acquire_owned().await.ok();
+        self.waiting.fetch_sub(1, Relaxed);
+        turn
     }
 }
 
-/// Counts somebody who waits, for as long as it lives.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl Waits<'_> {
-    fn new(count: &AtomicUsize) -> Waits<'_> {
-        count.fetch_add(1, Relaxed);
-        Waits(count)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+/// Locks it. Nothing under such a lock is left half done, whatever becomes of who holds it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Widens the burst for as long as somebody waits for it, then makes it as narrow as it was. Where it is not
-/// servers that hang but this thread that can't keep up, as its own timer shows, more at once would only be slower.
+/// servers that hang but this thread that can't keep up, as its own timer and its work show, more at once would only
+/// be slower, and take memory for all of them.
 async fn relieve(lane: Arc<Lane>) {
     let mut added = 0;
     loop {
-        let due = Instant::now() + RELIEF;
+        let (due, busy) = (Instant::now() + RELIEF, lane.busy());
         sleep_until(due).await;
-        let is_busy = due.elapsed() >= RELIEF;
+        let is_busy = due.elapsed() >= RELIEF || lane.busy().saturating_sub(busy) >= BUSY;
         match lane.waiting.load(Relaxed) {
             0 if added == 0 => break,
             // Those that are in use come back one by one.

@@ -6,6 +6,7 @@
 //! allowed, and come back as events.
 #![allow(clippy::disallowed_methods)] // the clock belongs here
 
+mod agenda;
 mod alerting;
 mod asked;
 pub mod changes;

@@ -1,38 +1,39 @@
-//! A task for each probe: when to ask, within what deadline, never twice at once.
+//! All probes: each is asked again and again, within a deadline, and never twice at once.
 //!
-//! Every probe has its own task, so that a slow server delays only itself. First questions go out
-//! at once, as fast as the burst lets them; later ones are spread over the interval, each probe at a
-//! phase that it keeps for life. Intervals run from start to start. A task ends when
-//! its handle is dropped, and with it the exchange it is in.
+//! Between its questions a probe is no more than an entry in an agenda. Each question has a task of its own,
+//! so that a slow server delays only itself; it puts the probe back when it ends. First questions go out
+//! at once, as fast as the burst lets them; later ones are spread over the interval.
 //!
 //! Probes are dealt out to lanes, one for each thread that asks; without workers the only lane is the
 //! daemon's own runtime. An exchange lives on one lane from its beginning to its end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::vec;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{AbortHandle, yield_now};
+use tokio::time::Instant;
 
-use super::Event;
+use super::agenda::{GRAIN, following, next_slot, passed, phase, slot_at};
 use super::illness::Evidence;
-use super::lane::Lane;
+use super::lane::{BURST, Lane, lock};
 use super::load::{Change, Load, WINDOW};
 use super::threads::Threads;
+use super::{Event, Task};
 use crate::config::Inquiry;
 use crate::model::ProbeKey;
 use crate::probe::{self, Tools};
 
-/// Probes wake at multiples of this, so that one wake-up serves all that are due by then. To wake costs
-/// more than half of what a check does: by then the processor has forgotten code and data.
-pub(super) const GRAIN: Duration = Duration::from_millis(20);
+/// So many questions go out together. Those that are answered by then end before the next few begin, so that
+/// memory is for what servers take their time over, not for all that are due at once.
+const FEW: u64 = 16;
 
 /// All running probes.
 pub struct Probers {
-    running: BTreeMap<ProbeKey, JoinHandle<()>>,
+    running: BTreeMap<ProbeKey, Arc<Prober>>,
     /// How many probes were ever begun: gives the next one its phase and its lane.
     begun: u64,
     lanes: Vec<Arc<Lane>>,
@@ -40,15 +41,35 @@ pub struct Probers {
     load: Load,
     /// Since when is counted.
     since: Instant,
+    /// What sees to the agendas.
+    _tasks: Vec<Task>,
     /// The threads of the lanes, where these are not the daemon's own; they end with this.
     _threads: Threads,
 }
 
-/// What all tasks share.
+/// A running probe.
+pub(super) struct Prober {
+    key: ProbeKey,
+    inquiry: Inquiry,
+    phase: Duration,
+    state: Mutex<State>,
+}
+
+/// Where a probe stands.
+enum State {
+    /// It waits for its time, or for its turn.
+    Waits,
+    /// A question is under way.
+    Asks(AbortHandle),
+    /// Nobody wants it any more.
+    Ended,
+}
+
+/// What all probes share.
 struct Shared {
     tools: Tools,
     /// Bounds the exchanges in flight by the descriptors this process may have.
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
     epoch: Instant,
     evidence: Evidence,
@@ -58,39 +79,54 @@ impl Probers {
     /// No probes yet. At most `slots` exchanges will be in flight; answers go to `events`. With more than
     /// one worker exchanges run on as many threads, else on the runtime that this is called within.
     pub fn new(tools: Tools, slots: usize, events: mpsc::Sender<Event>, workers: usize) -> Probers {
-        let (slots, epoch, evidence) = (Semaphore::new(slots), Instant::now(), Evidence::from_kernel());
+        let (slots, epoch, evidence) =
+            (Arc::new(Semaphore::new(slots)), Instant::now(), Evidence::from_kernel());
         let shared = Arc::new(Shared { tools, slots, events, epoch, evidence });
         let threads = Threads::start(workers);
-        let lanes = threads.handles().map(|handle| Arc::new(Lane::new(handle))).collect();
+        let lanes: Vec<_> = threads.handles().map(|handle| Arc::new(Lane::new(handle))).collect();
+        let tasks = lanes.iter().map(|lane| Task(lane.spawn(rounds(shared.clone(), lane.clone())))).collect();
         let (running, load, since) = (BTreeMap::new(), Load::default(), epoch);
-        Probers { running, begun: 0, lanes, shared, load, since, _threads: threads }
+        Probers { running, begun: 0, lanes, shared, load, since, _tasks: tasks, _threads: threads }
     }
 
     /// Makes the running probes these: new ones begin, those no longer wanted end, and the rest
     /// keep their place in the schedule.
     pub fn set(&mut self, inquiries: &BTreeMap<ProbeKey, Inquiry>) {
-        self.running.retain(|key, task| {
-            let stays = inquiries.contains_key(key);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
+        self.end(|key| !inquiries.contains_key(key));
+        let mut new = vec![Vec::new(); self.lanes.len()];
         for (key, inquiry) in inquiries {
             if self.running.contains_key(key) {
                 continue;
             }
-            let phase = phase(self.begun, inquiry.interval);
-            let lane = &self.lanes[(self.begun % self.lanes.len() as u64) as usize];
+            let prober = Arc::new(Prober {
+                key: key.clone(),
+                inquiry: inquiry.clone(),
+                phase: phase(self.begun, inquiry.interval),
+                state: Mutex::new(State::Waits),
+            });
+            new[(self.begun % self.lanes.len() as u64) as usize].push(prober.clone());
             self.begun += 1;
-            let rounds = rounds(self.shared.clone(), lane.clone(), key.clone(), inquiry.clone(), phase);
-            self.running.insert(key.clone(), lane.spawn(rounds));
+            self.running.insert(key.clone(), prober);
+        }
+        for (lane, new) in self.lanes.iter().zip(new) {
+            let tasks = new.len().min(BURST);
+            let new = Arc::new(Mutex::new(new.into_iter()));
+            (0..tasks).for_each(|_| drop(lane.spawn(firsts(self.shared.clone(), lane.clone(), new.clone()))));
+        }
+    }
+
+    /// Ends the probes of these keys.
+    fn end(&mut self, ends: impl Fn(&ProbeKey) -> bool) {
+        let ended: Vec<_> = self.running.extract_if(.., |key, _| ends(key)).collect();
+        ended.iter().for_each(|(_, prober)| prober.end());
+        if !ended.is_empty() {
+            self.lanes.iter().for_each(|lane| lane.keep(Prober::is_wanted));
         }
     }
 
     /// Ends all probes.
     pub fn stop(&mut self) {
-        self.set(&BTreeMap::new());
+        self.end(|_| true);
     }
 
     /// How many probes are running.
@@ -125,163 +161,224 @@ impl Probers {
     }
 }
 
-/// The phase of the n-th probe: multiples of the golden ratio fill the interval evenly, however
-/// many there are, and no probe's phase depends on those that come after it. It is a whole number of grains.
-fn phase(n: u64, interval: Duration) -> Duration {
-    const GOLDEN: f64 = 0.618_033_988_749_894_9;
-    let exact = interval.mul_f64((n as f64 * GOLDEN).fract()).as_nanos();
-    // A short interval has some phases, too.
-    let grain = GRAIN.min(interval / 8).as_nanos().max(1);
-    Duration::from_nanos_u128(exact - exact % grain)
-}
+impl Prober {
+    fn is_wanted(&self) -> bool {
+        !matches!(*lock(&self.state), State::Ended)
+    }
 
-/// Asks at once, then at `phase` of every interval.
-async fn rounds(shared: Arc<Shared>, lane: Arc<Lane>, key: ProbeKey, inquiry: Inquiry, phase: Duration) {
-    let interval = inquiry.interval;
-    let mut ended = first(&shared, &lane, &key, &inquiry).await;
-    let mut slot = next_slot(shared.epoch, phase, interval, ended);
-    loop {
-        sleep_until(slot).await;
-        // A probe that was still under way at its slot is due at its end: that is the server's slowness, not ours.
-        let due = slot.max(ended);
-        let begun;
-        (begun, ended) = later(&shared, &lane, &key, &inquiry, due).await;
-        if begun > due {
-            let missed = passed(slot, interval, begun);
-            lane.tally.missed(missed);
-            slot += interval.saturating_mul(missed);
+    /// Its question has ended. Says whether it is to be asked again.
+    fn waits(&self) -> bool {
+        let mut state = lock(&self.state);
+        let is_wanted = !matches!(*state, State::Ended);
+        if is_wanted {
+            *state = State::Waits;
         }
-        slot = following(slot, interval, ended);
+        is_wanted
+    }
+
+    /// Ends it, and the exchange that it is in.
+    fn end(&self) {
+        if let State::Asks(question) = std::mem::replace(&mut *lock(&self.state), State::Ended) {
+            question.abort();
+        }
     }
 }
 
-/// The first question, within the burst. Says when the exchange ended.
-async fn first(shared: &Shared, lane: &Arc<Lane>, key: &ProbeKey, inquiry: &Inquiry) -> Instant {
-    let _turn = lane.turn().await;
-    let _slot = shared.slots.acquire().await;
-    Box::pin(exchange(shared, key, inquiry)).await
+/// What an exchange holds as long as it lives: a turn, if it had to wait for one, and a slot.
+type Held = [Option<OwnedSemaphorePermit>; 2];
+
+/// Asks some of these for the first time, one after the other begins. There are as many such tasks as turns, so
+/// that who is late waits behind as many, and not behind all.
+async fn firsts(shared: Arc<Shared>, lane: Arc<Lane>, new: Arc<Mutex<vec::IntoIter<Arc<Prober>>>>) {
+    loop {
+        let Some(prober) = lock(&new).next() else { return };
+        let turn = lane.turn().await;
+        let slot = shared.slots.clone().acquire_owned().await.ok();
+        ask(&shared, &lane, &prober, None, [turn, slot]);
+    }
 }
 
-/// A question that is due. Says when the exchange began and when it ended.
+/// Asks each that is on the lane's agenda when it is due.
+async fn rounds(shared: Arc<Shared>, lane: Arc<Lane>) {
+    loop {
+        lane.sleep().await;
+        let mut now = Instant::now();
+        for n in 1_u64.. {
+            let Some((due, prober)) = lane.take(now) else { break };
+            now = later(&shared, &lane, &prober, due, now).await;
+            if n % FEW == 0 {
+                yield_now().await;
+                now = Instant::now();
+            }
+        }
+    }
+}
+
+/// Asks one that is due. Who waits here is no server's fault: the deadline does not run yet. All others wait
+/// behind. Takes the time and says what it is then, so that the clock is not asked for each.
 async fn later(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     lane: &Arc<Lane>,
-    key: &ProbeKey,
-    inquiry: &Inquiry,
+    prober: &Arc<Prober>,
     due: Instant,
-) -> (Instant, Instant) {
-    let mut begun = Instant::now();
-    let _turn = match lane.lets_pass(begun.saturating_duration_since(due)) {
-        true => None,
-        false => {
-            let turn = lane.overdue_turn().await;
-            begun = Instant::now();
-            turn
-        }
-    };
-    let _slot = match shared.slots.try_acquire() {
-        Ok(slot) => Some(slot),
-        Err(_) => {
-            // The deadline does not run yet: to wait here is no server's fault. Those who wait have their turns in order.
-            lane.tally.waited();
-            let slot = shared.slots.acquire().await.ok();
-            begun = Instant::now();
-            slot
-        }
-    };
+    now: Instant,
+) -> Instant {
+    let (mut begun, mut turn) = (now, None);
+    if begun.saturating_duration_since(due) > GRAIN {
+        turn = lane.turn().await;
+        begun = Instant::now();
+    }
+    let mut slot = shared.slots.clone().try_acquire_owned().ok();
+    if slot.is_none() {
+        lane.tally.waited();
+        slot = shared.slots.clone().acquire_owned().await.ok();
+        begun = Instant::now();
+    }
     lane.tally.began(begun.saturating_duration_since(due));
-    (begun, Box::pin(exchange(shared, key, inquiry)).await)
+    let interval = prober.inquiry.interval;
+    let mut at = slot_at(shared.epoch, prober.phase, interval, due);
+    if begun > due {
+        let missed = passed(at, interval, begun);
+        lane.tally.missed(missed);
+        at += interval.saturating_mul(missed);
+    }
+    ask(shared, lane, prober, Some(at), [turn, slot]);
+    begun
 }
 
-/// Asks, and hands over the answer. Says when the exchange ended. Those who call it box it, so that a probe
-/// that sleeps, as nearly all do, holds nothing of an exchange.
-async fn exchange(shared: &Shared, key: &ProbeKey, inquiry: &Inquiry) -> Instant {
-    let mut outcome = probe::ask(inquiry.probe.as_ref(), inquiry.timeout, &shared.tools).await;
-    shared.evidence.examine(&mut outcome, inquiry.probe.peer()).await;
+/// Begins a question, for the slot `at` or the first one, if it is still wanted.
+fn ask(shared: &Arc<Shared>, lane: &Arc<Lane>, prober: &Arc<Prober>, at: Option<Instant>, held: Held) {
+    let mut state = lock(&prober.state);
+    if !matches!(*state, State::Ended) {
+        let question = question(shared.clone(), lane.clone(), prober.clone(), at, held);
+        *state = State::Asks(lane.spawn(question).abort_handle());
+    }
+}
+
+/// Asks, hands over the answer, and puts the probe back on the agenda.
+async fn question(
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    prober: Arc<Prober>,
+    at: Option<Instant>,
+    _held: Held,
+) {
+    let Inquiry { probe, interval, timeout } = &prober.inquiry;
+    let mut outcome = probe::ask(probe.as_ref(), *timeout, &shared.tools).await;
+    shared.evidence.examine(&mut outcome, probe.peer()).await;
     let ended = Instant::now();
     // The receiver is gone only when the daemon ends, and this task with it.
-    if let Err(TrySendError::Full(event)) = shared.events.try_send(Event::Answered(key.clone(), outcome)) {
+    if let Err(TrySendError::Full(event)) =
+        shared.events.try_send(Event::Answered(prober.key.clone(), outcome))
+    {
         let _ = shared.events.send(event).await;
     }
-    ended
-}
-
-/// The first moment after `now` that lies `phase` after a whole number of intervals.
-fn next_slot(epoch: Instant, phase: Duration, interval: Duration, now: Instant) -> Instant {
-    let since = now.saturating_duration_since(epoch + phase);
-    let rounds = since.as_nanos() / interval.as_nanos().max(1) + 1;
-    let first = epoch + phase;
-    if now < first { first } else { first + interval.saturating_mul(rounds.min(u128::from(u32::MAX)) as u32) }
-}
-
-/// The slot after `slot`; those that have passed by more than half an interval are left out, so
-/// that a probe that takes longer than its interval does not ask in bursts afterwards.
-fn following(slot: Instant, interval: Duration, now: Instant) -> Instant {
-    let mut next = slot + interval;
-    let behind = now.saturating_duration_since(next + interval / 2);
-    if !behind.is_zero() {
-        let missed = (behind.as_nanos() / interval.as_nanos().max(1)) as u32 + 1;
-        next += interval.saturating_mul(missed);
+    let slot = match at {
+        Some(at) => following(at, *interval, ended),
+        None => next_slot(shared.epoch, prober.phase, *interval, ended),
+    };
+    if prober.waits() {
+        // A probe that was still under way at its slot is due at its end: that is the server's slowness, not ours.
+        lane.add(slot.max(ended), prober.clone());
     }
-    next
-}
-
-/// How many slots after `slot` have passed by `begun`: one question stands for all of them.
-fn passed(slot: Instant, interval: Duration, begun: Instant) -> u32 {
-    (begun.saturating_duration_since(slot).as_nanos() / interval.as_nanos().max(1)) as u32
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use tokio::net::UdpSocket;
+    use tokio::time::timeout;
 
     use super::*;
+    use crate::probe::{Asking, Call, Probe};
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3600);
 
-    #[test]
-    fn phases_fill_the_interval_evenly() {
-        for n in [10_u64, 100, 1000] {
-            let mut phases: Vec<_> = (0..n).map(|k| phase(k, SECOND)).collect();
-            phases.sort();
-            let widest = phases.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(SECOND);
-            let even = SECOND / n as u32;
-            assert!(
-                widest <= even * 2 + GRAIN,
-                "{n} probes leave a gap of {widest:?}, even would be {even:?}"
-            );
-            let grains = SECOND.div_duration_f64(GRAIN);
-            let most = phases.chunk_by(|a, b| a == b).map(<[Duration]>::len).max().unwrap_or(0);
-            assert!(most as f64 <= n as f64 / grains + 2.0, "{most} of {n} probes have one phase");
+    /// Waits for a datagram, and sends it to itself if it is to end.
+    #[derive(Debug, Default)]
+    struct Echo {
+        ends: bool,
+        asked: AtomicUsize,
+        busy: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    struct Busy<'a>(&'a AtomicUsize);
+
+    impl Drop for Busy<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Relaxed);
         }
     }
 
-    #[test]
-    fn probes_share_wake_ups() {
-        let phases: BTreeSet<_> = (0..1000).map(|k| phase(k, SECOND)).collect();
-        assert_eq!(phases.len() as u128, SECOND.as_nanos() / GRAIN.as_nanos());
-        let other: BTreeSet<_> = (0..1000).map(|k| phase(k, SECOND * 3)).collect();
-        assert!(phases.is_subset(&other), "probes of other intervals wake at the same moments");
+    impl Probe for Echo {
+        fn ask<'a>(&'a self, _: &'a Call) -> Asking<'a> {
+            Box::pin(async move {
+                self.asked.fetch_add(1, Relaxed);
+                self.most.fetch_max(self.busy.fetch_add(1, Relaxed) + 1, Relaxed);
+                let _busy = Busy(&self.busy);
+                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                if self.ends {
+                    socket.send_to(b"?", socket.local_addr().unwrap()).await.unwrap();
+                }
+                socket.recv(&mut [0]).await.unwrap();
+                Ok("well".into())
+            })
+        }
+
+        fn identity(&self) -> String {
+            unreachable!("the tests give them keys")
+        }
     }
 
-    #[test]
-    fn a_short_interval_has_several_phases() {
-        let phases: BTreeSet<_> = (0..100).map(|k| phase(k, Duration::from_millis(40))).collect();
-        assert_eq!(phases.len(), 8);
+    /// So many probes that ask this once an hour.
+    fn inquiries(count: usize, echo: &Arc<Echo>) -> BTreeMap<ProbeKey, Inquiry> {
+        let inquiry = || Inquiry { probe: echo.clone(), interval: HOUR, timeout: HOUR };
+        (0..count).map(|n| (ProbeKey(n.to_string().into()), inquiry())).collect()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn slots_keep_their_phase_and_leave_out_what_has_passed() {
-        let epoch = Instant::now();
-        let phase = Duration::from_millis(300);
-        let at = |ms| epoch + Duration::from_millis(ms);
-        assert_eq!(next_slot(epoch, phase, SECOND, at(0)), at(300));
-        assert_eq!(next_slot(epoch, phase, SECOND, at(300)), at(1300));
-        assert_eq!(next_slot(epoch, phase, SECOND, at(5299)), at(5300));
-        assert_eq!(following(at(300), SECOND, at(310)), at(1300), "a quick answer");
-        assert_eq!(following(at(300), SECOND, at(1301)), at(1300), "just late: at once");
-        assert_eq!(following(at(300), SECOND, at(1900)), at(2300), "far too late: the next one");
-        assert_eq!(following(at(300), SECOND, at(9900)), at(10300));
-        assert_eq!([300, 310, 1299, 1300, 9900].map(|ms| passed(at(300), SECOND, at(ms))), [0, 0, 0, 1, 9]);
+    /// Lets others do what they have to until this is so.
+    async fn until(is_so: impl Fn() -> bool) {
+        let comes = async {
+            while !is_so() {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), comes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn those_that_are_answered_end_before_others_begin() {
+        let echo = Arc::new(Echo { ends: true, ..Echo::default() });
+        let (events, _answers) = mpsc::channel(200);
+        let probers = Probers::new(Tools::new(), 200, events, 1);
+        let due = Instant::now();
+        for (key, inquiry) in inquiries(200, &echo) {
+            let (phase, state) = (Duration::ZERO, Mutex::new(State::Waits));
+            probers.lanes[0].add(due, Arc::new(Prober { key, inquiry, phase, state }));
+        }
+        until(|| echo.asked.load(Relaxed) == 200 && echo.busy.load(Relaxed) == 0).await;
+        let most = echo.most.load(Relaxed);
+        assert!(most <= 2 * FEW as usize, "{most} at once");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_is_neither_asked_nor_kept() {
+        let echo = Arc::new(Echo { ends: true, ..Echo::default() });
+        let (events, _answers) = mpsc::channel(10);
+        let mut probers = Probers::new(Tools::new(), 1, events, 1);
+        probers.set(&inquiries(2, &echo));
+        let waits = |prober: &Arc<Prober>| matches!(*lock(&prober.state), State::Waits);
+        until(|| echo.asked.load(Relaxed) == 2 && probers.running.values().all(waits)).await;
+        probers.stop();
+        assert_eq!(Arc::strong_count(&echo), 1, "the agenda is empty");
+        let hangs = Arc::new(Echo::default());
+        probers.set(&inquiries(2, &hangs));
+        until(|| hangs.busy.load(Relaxed) == 1).await;
+        probers.stop();
+        until(|| Arc::strong_count(&hangs) == 1).await;
+        let (asked, busy) = (hangs.asked.load(Relaxed), hangs.busy.load(Relaxed));
+        assert_eq!((asked, busy), (1, 0), "an exchange ends, and who waited for its slot is not asked");
     }
 }
