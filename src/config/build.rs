@@ -152,6 +152,8 @@ impl Builder<'_> {
                 self.faults.push(Fault::advice(line.span.clone(), message).help("the last line counts"));
             }
         }
+        // They stay as long as the daemon, and there may be thousands of services.
+        servers.shrink_to_fit();
         servers
     }
 

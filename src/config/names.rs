@@ -20,17 +20,21 @@ pub trait Names {
     fn this_host(&self) -> String;
 }
 
-/// The system's resolver and `/etc/services`, read once.
+/// The system's resolver, and what is read once: `/etc/services` and this host's name.
 #[derive(Debug, Clone, Default)]
 pub struct SystemNames {
     services: String,
+    this_host: String,
 }
 
 impl SystemNames {
     /// Reads `/etc/services`; a system without that file knows no port by name.
     pub fn new() -> SystemNames {
         let services = std::fs::read("/etc/services").unwrap_or_default();
-        SystemNames { services: String::from_utf8_lossy(&services).into_owned() }
+        let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+        let node = || nix::unistd::gethostname().ok()?.into_string().ok();
+        let this_host = named.or_else(node).unwrap_or_else(|| "localhost".into());
+        SystemNames { services: String::from_utf8_lossy(&services).into_owned(), this_host }
     }
 }
 
@@ -51,9 +55,7 @@ impl Names for SystemNames {
 
     /// `HOSTNAME` in the environment, as ldirectord has it, else what the kernel says.
     fn this_host(&self) -> String {
-        let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-        let node = || nix::unistd::gethostname().ok()?.into_string().ok();
-        named.or_else(node).unwrap_or_else(|| "localhost".into())
+        self.this_host.clone()
     }
 }
 

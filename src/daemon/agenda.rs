@@ -34,6 +34,11 @@ impl<T> Agenda<T> {
         is_first
     }
 
+    /// Makes room for so many in all.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.0.reserve_exact(count.saturating_sub(self.0.len()));
+    }
+
     /// When the first is due.
     pub(super) fn first(&self) -> Option<Instant> {
         self.0.peek().map(|entry| entry.due)

@@ -72,6 +72,11 @@ impl Lane {
         }
     }
 
+    /// Makes room on the agenda for so many.
+    pub(super) fn reserve(&self, count: usize) {
+        lock(&self.agenda).reserve(count);
+    }
+
     /// Takes the first that is due by `now`, with when it was to be.
     pub(super) fn take(&self, now: Instant) -> Option<(Instant, Arc<Prober>)> {
         lock(&self.agenda).take(now)

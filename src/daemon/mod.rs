@@ -396,6 +396,7 @@ impl Daemon {
             } else if let Some(applied) = self.untold.pop_front() {
                 self.tell_applied(&applied);
             } else {
+                self.untold.shrink_to(TELL);
                 return true;
             }
         }

@@ -109,6 +109,7 @@ impl Probers {
             self.running.insert(key.clone(), prober);
         }
         for (lane, new) in self.lanes.iter().zip(new) {
+            lane.reserve(self.running.len().div_ceil(self.lanes.len()));
             let tasks = new.len().min(BURST);
             let new = Arc::new(Mutex::new(new.into_iter()));
             (0..tasks).for_each(|_| drop(lane.spawn(firsts(self.shared.clone(), lane.clone(), new.clone()))));
@@ -194,7 +195,7 @@ async fn firsts(shared: Arc<Shared>, lane: Arc<Lane>, new: Arc<Mutex<vec::IntoIt
         let Some(prober) = lock(&new).next() else { return };
         let turn = lane.turn().await;
         let slot = shared.slots.clone().acquire_owned().await.ok();
-        ask(&shared, &lane, &prober, None, [turn, slot]);
+        ask(&shared, &lane, &prober, (None, Instant::now()), [turn, slot]);
     }
 }
 
@@ -242,15 +243,18 @@ async fn later(
         lane.tally.missed(missed);
         at += interval.saturating_mul(missed);
     }
-    ask(shared, lane, prober, Some(at), [turn, slot]);
+    ask(shared, lane, prober, (Some(at), begun), [turn, slot]);
     begun
 }
 
-/// Begins a question, for the slot `at` or the first one, if it is still wanted.
-fn ask(shared: &Arc<Shared>, lane: &Arc<Lane>, prober: &Arc<Prober>, at: Option<Instant>, held: Held) {
+/// For which slot a question is, if it is not the first, and when it begins.
+type Times = (Option<Instant>, Instant);
+
+/// Begins a question, if it is still wanted.
+fn ask(shared: &Arc<Shared>, lane: &Arc<Lane>, prober: &Arc<Prober>, times: Times, held: Held) {
     let mut state = lock(&prober.state);
     if !matches!(*state, State::Ended) {
-        let question = question(shared.clone(), lane.clone(), prober.clone(), at, held);
+        let question = question(shared.clone(), lane.clone(), prober.clone(), times, held);
         *state = State::Asks(lane.spawn(question).abort_handle());
     }
 }
@@ -260,13 +264,14 @@ async fn question(
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     prober: Arc<Prober>,
-    at: Option<Instant>,
+    (at, begun): Times,
     _held: Held,
 ) {
     let Inquiry { probe, interval, timeout } = &prober.inquiry;
     let mut outcome = probe::ask(probe.as_ref(), *timeout, &shared.tools).await;
     shared.evidence.examine(&mut outcome, probe.peer()).await;
-    let ended = Instant::now();
+    // Nothing was looked up after a good answer: its end is known, near enough.
+    let ended = if outcome.is_good() { begun + outcome.took } else { Instant::now() };
     // The receiver is gone only when the daemon ends, and this task with it.
     if let Err(TrySendError::Full(event)) =
         shared.events.try_send(Event::Answered(prober.key.clone(), outcome))

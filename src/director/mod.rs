@@ -25,6 +25,9 @@ use event::{Decision, Event, Held, Notice};
 use order::{Order, Orders};
 use pool::Pool;
 
+/// Room for notices that is kept.
+const NOTICES: usize = 64;
+
 /// What is known of all services, and what follows from it.
 #[derive(Debug, Default)]
 pub struct Director {
@@ -130,7 +133,12 @@ impl Director {
 
     /// The next notice, oldest first.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+        let notice = self.notices.pop_front();
+        if notice.is_none() {
+            // Thousands at once are rare: what they took is given back.
+            self.notices.shrink_to(NOTICES);
+        }
+        notice
     }
 
     /// The services whose entries may have changed since the last call.

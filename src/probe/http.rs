@@ -15,7 +15,7 @@ use super::options::{Given, Options};
 use super::receive::Receive;
 use super::tls::Verify;
 use super::url::{self, Host, Url};
-use super::web::Inquiry;
+use super::web::{self, Inquiry};
 use super::{Asking, Call, Check, Kind, Probe, Target};
 use crate::span::Fault;
 
@@ -43,13 +43,17 @@ pub(super) fn make(tls: bool, target: &Target, options: &mut Options) -> Result<
     let method = method(options)?;
     let given = options.take("virtualhost").filter(|given| !given.text.is_empty());
     let (host, name) = match given {
-        Some(given) => virtual_host(&given)?,
-        None => (bare(target.check.ip()), url.host.name()),
+        Some(given) => virtual_host(&given).map(|(host, name)| (Some(host), name))?,
+        // A request may name another address than is checked.
+        None => {
+            let own = Host::Ip(target.check.ip());
+            ((url.host != own).then(|| web::bare(&own)), url.host.name())
+        }
     };
     let receive = Receive::take(options)?;
     let verify = if tls { Verify::take(options, Verify::Chain)? } else { Verify::Chain };
     Ok(Check::Ask(Arc::new(Http {
-        inquiry: Inquiry { method, url, host, name, verify, receive, proxy: None },
+        inquiry: Inquiry { method, url, host, name: name.map(Into::into), verify, receive, proxy: None },
     })))
 }
 
@@ -66,7 +70,13 @@ fn url(tls: bool, check: SocketAddr, options: &mut Options) -> Result<Url, Fault
     }
     let path = url::escape(request.text.trim_ascii_end());
     let path = path.ok_or_else(|| Fault::error(request.span, "this request is too long"))?;
-    Ok(Url { tls, host: Host::Ip(check.ip()), port: check.port(), authority: check.to_string(), path })
+    Ok(Url {
+        tls,
+        host: Host::Ip(check.ip()),
+        port: check.port(),
+        authority: check.to_string().into(),
+        path: path.into(),
+    })
 }
 
 pub(super) fn method(options: &mut Options) -> Result<Method, Fault> {
@@ -86,15 +96,6 @@ fn virtual_host(given: &Given) -> Result<(HeaderValue, Option<String>), Fault> {
     })?;
     let name = header.to_str().ok().map(|host| host.split(':').next().unwrap_or(host).to_owned());
     Ok((header, name))
-}
-
-fn bare(ip: IpAddr) -> HeaderValue {
-    let text = match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    // An address holds visible ASCII only.
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 impl Probe for Http {

@@ -46,7 +46,8 @@ fn make(target: &Target, options: &mut Options) -> Result<Check, Fault> {
         return Ok(never("the request's host holds characters that no host has"));
     };
     let name = url.host.name();
-    let inquiry = Inquiry { method, url, host, name, verify, receive, proxy: Some(proxy) };
+    let (host, name, through) = (Some(host), name.map(Into::into), Some(Box::new(proxy)));
+    let inquiry = Inquiry { method, url, host, name, verify, receive, proxy: through };
     Ok(Check::Ask(Arc::new(HttpProxy { proxy, inquiry })))
 }
 
@@ -55,13 +56,13 @@ fn url(proxy: SocketAddr, request: &[u8]) -> Option<Url> {
     if request.starts_with(b"http://") || request.starts_with(b"https://") {
         return Url::parse(request);
     }
-    let authority = proxy.to_string();
+    let authority = proxy.to_string().into();
     Some(Url {
         tls: false,
         host: Host::Ip(proxy.ip()),
         port: proxy.port(),
         authority,
-        path: url::escape(request)?,
+        path: url::escape(request)?.into(),
     })
 }
 

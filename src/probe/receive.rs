@@ -12,7 +12,7 @@ use crate::span::Fault;
 /// What an answer must hold; may be nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Receive {
-    text: Vec<u8>,
+    text: Box<[u8]>,
     pattern: Option<Arc<Pattern>>,
 }
 
@@ -20,7 +20,7 @@ impl Receive {
     /// Takes the option `receive`; an empty one asks for nothing.
     pub fn take(options: &mut Options) -> Result<Receive, Fault> {
         match options.take("receive").filter(|given| !given.text.is_empty()) {
-            Some(given) => Ok(Receive { pattern: Some(pattern(&given)?), text: given.text }),
+            Some(given) => Ok(Receive { pattern: Some(pattern(&given)?), text: given.text.into() }),
             None => Ok(Receive::default()),
         }
     }

@@ -18,9 +18,9 @@ pub struct Url {
     /// The port, written or not.
     pub port: u16,
     /// Host and port as written, without user and password: the Host header.
-    pub authority: String,
+    pub authority: Box<str>,
     /// Path and query, escaped; begins with `/`.
-    pub path: String,
+    pub path: Box<str>,
 }
 
 /// The host of a URL.
@@ -66,7 +66,7 @@ impl Url {
             None | Some("") => 80,
             Some(port) => number(port)?,
         };
-        Some(Url { tls, host, port, authority: authority.to_owned(), path: escape(path)? })
+        Some(Url { tls, host, port, authority: authority.into(), path: escape(path)?.into() })
     }
 
     /// Where a redirect from here leads; none when its Location is not usable.
@@ -80,7 +80,7 @@ impl Url {
         }
         let (base, _query) = self.path.split_once('?').unwrap_or((&self.path, ""));
         let path = match location.first() {
-            None | Some(b'#') => self.path.clone(),
+            None | Some(b'#') => self.path.to_string(),
             Some(b'/') => flat(&escape(location)?),
             Some(b'?') => base.to_owned() + escape(location)?.strip_prefix('/')?,
             Some(_) => {
@@ -88,7 +88,7 @@ impl Url {
                 flat(&format!("{folder}{}", escape(&[b"/", location].concat())?))
             }
         };
-        Some(Url { path, ..self.clone() })
+        Some(Url { path: path.into(), ..self.clone() })
     }
 }
 
@@ -214,12 +214,12 @@ mod tests {
         let url = Url::parse(b" HTTP://user:pw@Example.org:8080/a b?q#f ").unwrap();
         assert_eq!(url.host, Host::Name("Example.org".into()));
         assert_eq!((url.tls, url.port), (false, 8080));
-        assert_eq!(url.authority, "Example.org:8080");
-        assert_eq!(url.path, "/a%20b?q");
+        assert_eq!(&*url.authority, "Example.org:8080");
+        assert_eq!(&*url.path, "/a%20b?q");
         let url = Url::parse(b"https://[2001:db8::1]").unwrap();
         assert_eq!(url.host, Host::Ip("2001:db8::1".parse().unwrap()));
-        assert_eq!((url.tls, url.port, url.path.as_str()), (true, 443, "/"));
-        assert_eq!(Url::parse(b"http://10.0.0.1?x").unwrap().path, "/?x");
+        assert_eq!((url.tls, url.port, &*url.path), (true, 443, "/"));
+        assert_eq!(&*Url::parse(b"http://10.0.0.1?x").unwrap().path, "/?x");
     }
 
     #[test]

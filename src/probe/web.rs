@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 
 use http_body_util::{BodyExt, Empty};
@@ -42,16 +42,16 @@ pub struct Inquiry {
     pub method: Method,
     /// Whom and what to ask.
     pub url: Url,
-    /// The Host header of the first request.
-    pub host: HeaderValue,
+    /// The Host header of the first request; none for the bare address of `url`.
+    pub host: Option<HeaderValue>,
     /// The name in the first request's TLS handshake (SNI).
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// How much of a certificate is checked.
     pub verify: Verify,
     /// What the body must hold.
     pub receive: Receive,
     /// The proxy that everything is asked through, if there is one.
-    pub proxy: Option<SocketAddr>,
+    pub proxy: Option<Box<SocketAddr>>,
 }
 
 /// What one hop led to.
@@ -64,8 +64,8 @@ impl Inquiry {
     /// Asks, and says what the status line of the good answer was.
     pub async fn ask(&self, call: &Call) -> Result<String, Failure> {
         let mut url = Cow::Borrowed(&self.url);
-        let mut host = self.host.clone();
-        let mut name = self.name.clone();
+        let mut host = self.host.clone().unwrap_or_else(|| bare(&url.host));
+        let mut name = self.name.as_deref().map(str::to_owned);
         let mut left = REDIRECTS;
         loop {
             match self.hop(&url, host, name, left > 0, call).await? {
@@ -90,13 +90,15 @@ impl Inquiry {
         call: &Call,
     ) -> Result<Hop, Failure> {
         let manner = url.tls.then_some(Manner { name, verify: self.verify });
-        let (stream, form) = match (self.proxy, &manner) {
+        let (stream, form) = match (self.proxy.as_deref().copied(), &manner) {
             (None, Some(manner)) => {
-                (dial::open(resolve(url, call).await?, Some(manner), call).await?, url.path.clone())
+                (dial::open(resolve(url, call).await?, Some(manner), call).await?, url.path.to_string())
             }
-            (None, None) => (plain(resolve(url, call).await?, call).await?, url.path.clone()),
+            (None, None) => (plain(resolve(url, call).await?, call).await?, url.path.to_string()),
             (Some(proxy), None) => (plain(proxy, call).await?, url.to_string()),
-            (Some(proxy), Some(manner)) => (tunnel::open(proxy, url, manner, call).await?, url.path.clone()),
+            (Some(proxy), Some(manner)) => {
+                (tunnel::open(proxy, url, manner, call).await?, url.path.to_string())
+            }
         };
         let request = Request::builder()
             .method(&self.method)
@@ -142,6 +144,17 @@ impl Inquiry {
         }
         Ok(line)
     }
+}
+
+/// The Host header that names it without a port.
+pub(super) fn bare(host: &Host) -> HeaderValue {
+    let text = match host {
+        Host::Ip(IpAddr::V4(ip)) => ip.to_string(),
+        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Host::Name(name) => name.clone(),
+    };
+    // An address holds visible ASCII only, and so does a name that could be read.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 fn client() -> http1::Builder {
