@@ -18,6 +18,7 @@ use lvsentry::config::{Config, Loaded, load_with};
 use lvsentry::model::Service;
 use lvsentry::span::Source;
 
+use crate::support::probe::said;
 use fake::FakeNames;
 
 fn load(text: impl AsRef<[u8]>) -> Result<Loaded, Report> {
@@ -62,11 +63,10 @@ fn with(options: &str) -> String {
 /// What the checks of a text are made from, in order.
 fn asked(text: &str) -> Vec<String> {
     let config = accept(text);
-    let identities = config.inquiries.iter().map(|(key, inquiry)| {
-        let kind = key.0.split(' ').next().unwrap();
-        format!("{kind} {}", inquiry.probe.identity())
-    });
-    identities.collect()
+    let mut all: Vec<_> = config.inquiries.iter().map(|(key, one)| (said(&config, key), one)).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let kind = |text: &str| text.split(' ').next().unwrap().to_owned();
+    all.iter().map(|(text, one)| format!("{} {}", kind(text), one.probe.identity())).collect()
 }
 
 /// Timeout and interval of the only check of a text, in seconds.

@@ -207,7 +207,7 @@ fn server(n: u8, weight: u32) -> Server {
         weight: Weight::new(weight).unwrap(),
         upper: 0,
         lower: 0,
-        watch: Watch::Probe(ProbeKey(format!("scripted {n}").into())),
+        watch: Watch::Probe(ProbeKey::of(&format!("scripted {n}"))),
         origin: Place { file: "test.cf".into(), line: 1 },
     }
 }
@@ -305,7 +305,7 @@ fn load(next: Loadable, state: &Shared) -> Result<Loaded, Report> {
         let Watch::Probe(key) = &server.watch else { continue };
         let SocketAddr::V4(address) = server.address else { continue };
         let probe = Arc::new(Scripted { n: address.ip().octets()[3], state: state.clone() });
-        inquiries.insert(key.clone(), Inquiry { probe, interval: SECOND, timeout });
+        inquiries.insert(*key, Inquiry { probe, interval: SECOND, timeout });
     }
     let services = services.into_iter().map(|s| (s.key, s)).collect();
     let log = LogTarget::Stdout;

@@ -57,7 +57,7 @@ fn any_server() -> impl Strategy<Value = (Server, u8)> {
     let watch = prop_oneof![8 => Just(0_u8), 1 => Just(1), 1 => Just(2)];
     (1..6_u8, 0..4_u32, watch).prop_map(|(n, weight, watch)| {
         let watch = match watch {
-            0 => Watch::Probe(ProbeKey(format!("probe {n}").into())),
+            0 => Watch::Probe(ProbeKey::of(&format!("probe {n}"))),
             1 => Watch::On,
             _ => Watch::Off,
         };
@@ -205,7 +205,7 @@ impl World {
         if good && !self.held.contains(&n) {
             self.trusted.insert(at(n, 80));
         }
-        let probe = ProbeKey(format!("probe {n}").into());
+        let probe = ProbeKey::of(&format!("probe {n}"));
         self.director.handle(Event::Answered(probe, outcome(good)), self.now);
     }
 

@@ -42,7 +42,7 @@ fn seconds(most: u64) -> impl Strategy<Value = Duration> {
 }
 
 fn any_watch(n: u8) -> impl Strategy<Value = Watch> {
-    let probe = Watch::Probe(ProbeKey(format!("probe {n}").into()));
+    let probe = Watch::Probe(ProbeKey::of(&format!("probe {n}")));
     prop_oneof![8 => Just(probe), 1 => Just(Watch::On), 1 => Just(Watch::Off)]
 }
 
@@ -153,7 +153,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let service = || (1..3_u8).prop_map(key);
     let some = || btree_set((1..9_u8).prop_map(at), 0..5);
     let answer = (1..9_u8, any_outcome())
-        .prop_map(|(n, outcome)| Event::Answered(ProbeKey(format!("probe {n}").into()), outcome));
+        .prop_map(|(n, outcome)| Event::Answered(ProbeKey::of(&format!("probe {n}")), outcome));
     let hand = (service(), 1..6_u8, 0..4_u32)
         .prop_map(|(key, n, weight)| Event::SetByHand(key, at(n), Weight::new(weight).unwrap()));
     let sorts = vec![Sort::Drain, Sort::Disable, Sort::Weight];

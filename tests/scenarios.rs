@@ -188,7 +188,7 @@ impl Stage {
             let last = service.policy.fallbacks.iter().map(|fallback| (fallback.address, &fallback.watch));
             for (_, watch) in servers.chain(last).filter(|(at, _)| *at == address) {
                 if let Watch::Probe(key) = watch {
-                    probes.insert(key.clone());
+                    probes.insert(*key);
                 }
             }
         }

@@ -130,7 +130,7 @@ fn load(text: &str, state: &Shared) -> Loaded {
         let probe = Arc::new(Scripted(at.ip().octets()[3], state.clone()));
         // Who hangs does so for a while.
         let inquiry = Inquiry { probe, interval: SECOND, timeout: SECOND * 10 };
-        loaded.config.inquiries.insert(key.clone(), inquiry);
+        loaded.config.inquiries.insert(*key, inquiry);
     }
     loaded
 }

@@ -196,7 +196,7 @@ impl Builder<'_> {
         Some(match self.check(scene, target, pair)? {
             Check::On => Watch::On,
             Check::Off => Watch::Off,
-            Check::Ask(probe) if scene.is_out => Watch::Probe(ProbeKey(probe.identity().into())),
+            Check::Ask(probe) if scene.is_out => Watch::Probe(ProbeKey::of(&probe.identity())),
             Check::Ask(probe) => Watch::Probe(self.inquire(scene, probe)),
         })
     }
@@ -204,8 +204,8 @@ impl Builder<'_> {
     fn inquire(&mut self, scene: &Scene, probe: Arc<dyn Probe>) -> ProbeKey {
         let (interval, timeout) = (scene.check.interval.value, scene.check.timeout.value);
         let identity = probe.identity();
-        let key = ProbeKey(format!("{} {timeout:?} {interval:?} {identity}", scene.kind.name).into());
-        self.config.inquiries.entry(key.clone()).or_insert(Inquiry { probe, interval, timeout });
+        let key = ProbeKey::of(&format!("{} {timeout:?} {interval:?} {identity}", scene.kind.name));
+        self.config.inquiries.entry(key).or_insert(Inquiry { probe, interval, timeout });
         key
     }
 

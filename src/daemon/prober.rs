@@ -99,14 +99,14 @@ impl Probers {
                 continue;
             }
             let prober = Arc::new(Prober {
-                key: key.clone(),
+                key: *key,
                 inquiry: inquiry.clone(),
                 phase: phase(self.begun, inquiry.interval),
                 state: Mutex::new(State::Waits),
             });
             new[(self.begun % self.lanes.len() as u64) as usize].push(prober.clone());
             self.begun += 1;
-            self.running.insert(key.clone(), prober);
+            self.running.insert(*key, prober);
         }
         for (lane, new) in self.lanes.iter().zip(new) {
             lane.reserve(self.running.len().div_ceil(self.lanes.len()));
@@ -273,9 +273,7 @@ async fn question(
     // Nothing was looked up after a good answer: its end is known, near enough.
     let ended = if outcome.is_good() { begun + outcome.took } else { Instant::now() };
     // The receiver is gone only when the daemon ends, and this task with it.
-    if let Err(TrySendError::Full(event)) =
-        shared.events.try_send(Event::Answered(prober.key.clone(), outcome))
-    {
+    if let Err(TrySendError::Full(event)) = shared.events.try_send(Event::Answered(prober.key, outcome)) {
         let _ = shared.events.send(event).await;
     }
     let slot = match at {
@@ -340,7 +338,7 @@ mod tests {
     /// So many probes that ask this once an hour.
     fn inquiries(count: usize, echo: &Arc<Echo>) -> BTreeMap<ProbeKey, Inquiry> {
         let inquiry = || Inquiry { probe: echo.clone(), interval: HOUR, timeout: HOUR };
-        (0..count).map(|n| (ProbeKey(n.to_string().into()), inquiry())).collect()
+        (0..count).map(|n| (ProbeKey::of(&n.to_string()), inquiry())).collect()
     }
 
     /// Lets others do what they have to until this is so.

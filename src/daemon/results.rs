@@ -39,7 +39,7 @@ impl Results {
             None => {
                 let mut some = VecDeque::with_capacity(RESULTS);
                 some.push_back(Kept::new(outcome, at, None));
-                self.0.insert(probe.clone(), some);
+                self.0.insert(*probe, some);
             }
         }
     }
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn the_last_results_are_given_back_as_they_came() {
-        let (mut results, probe) = (Results::default(), ProbeKey("a question".into()));
-        let watch = Watch::Probe(probe.clone());
+        let (mut results, probe) = (Results::default(), ProbeKey::of("a question"));
+        let watch = Watch::Probe(probe);
         assert!(results.of(&watch).is_empty());
         let texts = [Ok("0"), Ok("200 OK"), Ok("200 OK"), Err("port 80"), Err("port 81"), Ok("200 OK")];
         let ill = |n: u64, outcome| Outcome { illness: (n == 4).then_some(Illness::Late), ..outcome };
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_a_server_that_stays_as_it_is_is_small() {
-        let (mut results, probe) = (Results::default(), ProbeKey("a question".into()));
+        let (mut results, probe) = (Results::default(), ProbeKey::of("a question"));
         for n in 0..9 {
             results.add(&probe, &outcome(Ok("200 OK"), n), Moment::default());
         }

@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn a_member_is_small_and_needs_more_memory_only_while_something_is_special() {
         assert!(size_of::<Member>() <= 48, "{}", size_of::<Member>());
-        let (watch, now) = (Watch::Probe(ProbeKey("probe".into())), Moment::default());
+        let (watch, now) = (Watch::Probe(ProbeKey::of("probe")), Moment::default());
         let mut member = Member::new(&watch, None, now);
         assert!(member.special.is_none());
         member.take_out(Reason::Maintenance("file".into()), true, Some(Some(now)), now);

@@ -282,7 +282,7 @@ impl Director {
             let watches = servers.chain(service.policy.fallbacks.iter().map(|fallback| &fallback.watch));
             for (i, watch) in watches.enumerate() {
                 if let Watch::Probe(probe) = watch {
-                    self.listeners.push((probe.clone(), (*key, i)));
+                    self.listeners.push((*probe, (*key, i)));
                 }
             }
         }

@@ -142,7 +142,7 @@ fn config(services: &[Service], extras: &Extras, ground: &Shared) -> Config {
             return None;
         };
         let probe = Arc::new(Scripted(address.ip().octets()[3], ground.clone()));
-        Some((key.clone(), Inquiry { probe, interval: SECOND, timeout: TIMEOUT }))
+        Some((*key, Inquiry { probe, interval: SECOND, timeout: TIMEOUT }))
     };
     Config {
         inquiries: services.iter().flat_map(|s| &s.servers).filter_map(inquiry).collect(),
@@ -164,7 +164,7 @@ fn with_servers(n: u8, servers: &[u8]) -> Service {
         weight: Weight::ONE,
         upper: 0,
         lower: 0,
-        watch: Watch::Probe(ProbeKey(format!("scripted {n}").into())),
+        watch: Watch::Probe(ProbeKey::of(&format!("scripted {n}"))),
         origin: origin.clone(),
     };
     Service {

@@ -147,7 +147,7 @@ impl Stage {
             let bad = || Failure::new(Phase::Connect, Reason::Refused, "refused");
             let result = if good { Ok("well".into()) } else { Err(bad()) };
             let outcome = Outcome::new(result, Duration::ZERO);
-            self.director.handle(Event::Answered(probe.clone(), outcome), self.now);
+            self.director.handle(Event::Answered(*probe, outcome), self.now);
         }
         self.consider();
     }
@@ -164,7 +164,7 @@ async fn nothing_is_run_before_the_first_results_are_in() {
     let mut stage = Stage::new(&two, command(teller(&folder)));
     stage.consider();
     let probe = match &stage.config.plan.services[&stage.key()].servers[0].watch {
-        Watch::Probe(key) => key.clone(),
+        Watch::Probe(key) => *key,
         _ => panic!("a probe"),
     };
     let bad = Failure::new(Phase::Connect, Reason::Refused, "refused");

@@ -271,7 +271,7 @@ fn script_servers(loaded: &mut Loaded, script: &Shared) {
         if let Watch::Probe(key) = &server.watch {
             let probe = Arc::new(Scripted(server.address, script.clone()));
             let inquiry = Inquiry { probe, interval: INTERVAL, timeout: INTERVAL };
-            loaded.config.inquiries.insert(key.clone(), inquiry);
+            loaded.config.inquiries.insert(*key, inquiry);
         }
     }
 }

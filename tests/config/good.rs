@@ -70,7 +70,7 @@ fn probe(config: &Config, identity: &str) -> lvsentry::model::ProbeKey {
     let (key, inquiry) = found.next().unwrap_or_else(|| panic!("no {identity} in {:?}", config.inquiries));
     assert_eq!(inquiry.interval, Duration::from_secs(1));
     assert_eq!(inquiry.timeout, Duration::from_secs(3));
-    key.clone()
+    *key
 }
 
 fn tutorial_file(name: &str, lines: [u32; 3], asked: &str) -> Vec<String> {

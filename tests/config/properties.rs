@@ -65,7 +65,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 fn outcome(bytes: &[u8]) -> String {
     match load(bytes) {
         Ok(loaded) => {
-            let keys: Vec<_> = loaded.config.inquiries.keys().map(|key| key.0.clone()).collect();
+            let keys: Vec<_> = loaded.config.inquiries.keys().collect();
             format!("{:?} {keys:?} {}", loaded.config, loaded.report)
         }
         Err(report) => format!("{report} {}", report.render(true)),

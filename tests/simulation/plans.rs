@@ -28,7 +28,7 @@ pub(super) fn key(n: u8) -> ServiceKey {
 }
 
 pub(super) fn probe(n: u8) -> ProbeKey {
-    ProbeKey(format!("probe {n}").into())
+    ProbeKey::of(&format!("probe {n}"))
 }
 
 pub(super) fn settings(scheduler: &str) -> Settings {

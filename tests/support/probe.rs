@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lvsentry::model::{Protocol, ServiceKey};
+use lvsentry::config::{Config, Inquiry};
+use lvsentry::model::{ProbeKey, Protocol, ServiceKey};
 use lvsentry::outcome::{Failure, Outcome};
 use lvsentry::probe::options::Options;
-use lvsentry::probe::{Check, Probe, Target, Tools, ask, kind};
+use lvsentry::probe::{Check, KINDS, Probe, Target, Tools, ask, kind};
 use lvsentry::span::Fault;
 
 /// Long enough never to pass where an answer is expected.
@@ -51,6 +52,14 @@ pub fn probe(name: &str, target: &Target, options: &[(&'static str, &str)]) -> A
 
 /// The answer's description, or the failure.
 pub type Answer = Result<String, Failure>;
+
+/// What makes a probe of a configuration the one it is: its key is a digest of this.
+pub fn said(config: &Config, key: &ProbeKey) -> String {
+    let Inquiry { probe, interval, timeout } = &config.inquiries[key];
+    let mut all =
+        KINDS.iter().map(|kind| format!("{} {timeout:?} {interval:?} {}", kind.name, probe.identity()));
+    all.find(|text| ProbeKey::of(text) == *key).expect("the text of one kind gives the key")
+}
 
 /// Asks once, with enough time.
 pub async fn outcome(name: &str, at: SocketAddr, options: &[(&'static str, &str)]) -> Answer {

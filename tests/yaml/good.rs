@@ -10,6 +10,7 @@ use lvsentry::probe;
 use lvsentry::span::Source;
 
 use crate::config::fake::FakeNames;
+use crate::support::probe::said;
 
 fn accept(text: &str) -> Config {
     let source = Source::new("test.yaml", text.as_bytes());
@@ -199,7 +200,7 @@ fn the_sample_in_the_readme_loads() {
 
 #[test]
 fn how_servers_leave_and_come_back_is_said_once_for_all_or_for_each_service() {
-    let services = services(
+    let config = accept(
         r#"
 defaults:
   check: connect
@@ -223,13 +224,14 @@ services:
     fail_open: off
 "#,
     );
+    let services: Vec<_> = config.plan.services.values().collect();
     let policy = &services[0].policy;
     let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
     assert_eq!(policy.removal, Removal::Drain(minute));
     assert_eq!(policy.hold, Some(Hold { falls: 3, within: 5 * minute, time: 10 * minute }));
     assert_eq!((policy.slow_start, policy.fail_open), (Some(30 * second), FailOpen::KeepLast));
     let probe = |at: usize| match &policy.fallbacks[at].watch {
-        Watch::Probe(key) => key.0.to_string(),
+        Watch::Probe(key) => said(&config, key),
         watch => format!("{watch:?}"),
     };
     // What a fallback's check does not say is as for servers.

@@ -14,6 +14,7 @@ use lvsentry::span::{Place, Source};
 use super::{files, root};
 use crate::config::fake::FakeNames;
 use crate::oracle::{self, Case, Hosts};
+use crate::support::probe::said;
 use crate::support::skip;
 
 /// The YAML of a text, and what the text is accepted as.
@@ -32,22 +33,13 @@ pub(crate) fn shown(config: &Config) -> String {
         let mut service = Service::clone(service);
         service.origin = nowhere.clone();
         service.servers.iter_mut().for_each(|server| server.origin = nowhere.clone());
-        // Keys of probes hide what they hold: they are compared by what they say.
-        let watches: Vec<String> = service
-            .servers
-            .iter()
-            .map(|server| match &server.watch {
-                lvsentry::model::Watch::Probe(key) => key.0.to_string(),
-                other => format!("{other:?}"),
-            })
-            .collect();
-        format!("{service:#?}\n{watches:#?}")
+        format!("{service:#?}")
     };
     let services: BTreeMap<_, _> = config.plan.services.iter().map(|(key, s)| (key, service(s))).collect();
     let inquiries: Vec<_> = config
         .inquiries
         .iter()
-        .map(|(key, inquiry)| (key.0.to_string(), inquiry.interval, inquiry.timeout))
+        .map(|(key, inquiry)| (said(config, key), inquiry.interval, inquiry.timeout))
         .collect();
     let mut text = String::new();
     services.values().for_each(|service| text.push_str(service));

@@ -54,7 +54,7 @@ fn add(
     let count = Cell::new(0);
     let next = || {
         let n = count.replace(count.get() + 1);
-        (probes[n / times % probes.len()].clone(), outcome(n % times == times - 1))
+        (probes[n / times % probes.len()], outcome(n % times == times - 1))
     };
     pairs.add(
         id,
@@ -128,7 +128,7 @@ impl Stage {
             last.insert(key, vec![None; service.servers.len()]);
             for (i, server) in service.servers.iter().enumerate() {
                 let Watch::Probe(probe) = &server.watch else { unreachable!("all have probes") };
-                listeners.insert(probe.clone(), (key, i, server.entry));
+                listeners.insert(*probe, (key, i, server.entry));
             }
         }
         Stage { listeners, last, table: size.table() }

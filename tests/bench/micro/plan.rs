@@ -64,7 +64,7 @@ fn server(n: usize) -> SocketAddr {
 fn checked(at: SocketAddr) -> Server {
     // As long as the program's own keys, which begin alike too.
     let probe =
-        ProbeKey(format!("http {at} interval 5s timeout 2s GET / HTTP/1.1 host {at} receive OK").into());
+        ProbeKey::of(&format!("http {at} interval 5s timeout 2s GET / HTTP/1.1 host {at} receive OK"));
     Server {
         entry: at,
         address: at,
