@@ -15,8 +15,7 @@ use lvsentry::http::ask::{Ask, Named, Obeyed, Snapshot, Wish};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Memory, Scope};
 use lvsentry::model::{
-    ByHand, Fallback, Forward, Plan, Policy, ProbeKey, Protocol, Server, Service, ServiceKey, Settings,
-    Watch, Weight,
+    ByHand, Fallback, Forward, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Watch, Weight,
 };
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
@@ -26,6 +25,8 @@ use lvsentry::table::{Destination, Entry, Op, Table};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep};
+
+use crate::support::plan::{at, key, settings};
 
 // ---- a world ------------------------------------------------------------------------------------
 
@@ -183,18 +184,6 @@ fn lock(state: &Shared) -> MutexGuard<'_, State> {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn at(n: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, n], 80))
-}
-
-fn key(n: u8) -> ServiceKey {
-    ServiceKey::Address(Protocol::Tcp, SocketAddr::from(([192, 0, 2, n], 80)))
-}
-
-fn settings() -> Settings {
-    Settings { scheduler: "wrr".into(), flags: 0, one_packet: false, persistence: None, engine: None }
-}
-
 fn fallback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 80))
 }
@@ -217,7 +206,7 @@ fn service(n: u8, servers: &[u8]) -> Service {
     let policy = Policy { fallbacks: vec![last], ..Policy::default() };
     let servers = servers.iter().map(|n| server(*n, 1)).collect();
     let origin = Place { file: "test.cf".into(), line: 1 };
-    Service { key: key(n), settings: settings(), servers, policy, origin }
+    Service { key: key(n), settings: settings("wrr"), servers, policy, origin }
 }
 
 struct World {
@@ -522,7 +511,7 @@ async fn a_start_over_a_table_that_is_right_changes_nothing() {
 
 /// What service 1 with servers 1 and 2 looks like when all is well.
 fn full() -> Memory {
-    let mut entry = Entry::new(settings());
+    let mut entry = Entry::new(settings("wrr"));
     for n in [1, 2] {
         entry.destinations.insert(at(n), Destination::new(Forward::Masq, Weight::ONE));
     }
@@ -604,7 +593,7 @@ async fn a_table_that_cannot_be_read_for_a_while_is_put_right_afterwards() {
 async fn services_of_others_are_left_alone() {
     let foreign = Entry {
         destinations: [(at(99), Destination::new(Forward::Ipip, Weight::ONE))].into(),
-        settings: settings(),
+        settings: settings("wrr"),
     };
     let kept = foreign.clone();
     let world = World::with(vec![service(1, &[1])], |state| {
@@ -672,7 +661,7 @@ async fn a_service_that_leaves_the_configuration_leaves_the_kernel_and_its_probe
     sleep(SECOND * 5).await;
     assert_eq!(world.asked(2).len(), asked, "nobody asks it any more");
     // Made again by somebody else, it is a stranger.
-    world.by_hand(Op::NewService(key(2), settings()));
+    world.by_hand(Op::NewService(key(2), settings("wrr")));
     sleep(SECOND * 20).await;
     assert_eq!(world.stands(2), Some(vec![]));
 }
@@ -681,7 +670,7 @@ async fn a_service_that_leaves_the_configuration_leaves_the_kernel_and_its_probe
 async fn a_service_that_a_reload_adds_and_that_stands_already_is_taken_over_as_it_stands() {
     let world = World::new(vec![service(2, &[9])]).await;
     sleep(SECOND).await;
-    world.by_hand(Op::NewService(key(1), settings()));
+    world.by_hand(Op::NewService(key(1), settings("wrr")));
     for n in [1, 2, 77] {
         let there = Destination::new(Forward::Masq, Weight::ONE);
         world.by_hand(Op::NewDestination(key(1), at(n), there));
@@ -922,7 +911,7 @@ async fn after_a_crash_orders_are_in_force_at_once_and_what_was_dropped_meanwhil
     let mut kernel = lock(&first.state).kernel.clone();
     let table = kernel.table();
     assert!(table.services.contains_key(&key(2)));
-    let stranger = Op::NewService(key(9), settings());
+    let stranger = Op::NewService(key(9), settings("wrr"));
     let back = Op::NewDestination(key(1), at(1), Destination::new(Forward::Masq, Weight::ONE));
     let _ = kernel.apply(&[back, stranger]);
     let second = World::made(

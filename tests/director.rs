@@ -9,8 +9,8 @@ use lvsentry::director::Director;
 use lvsentry::director::event::{Decision, Event};
 use lvsentry::director::reason::Rule;
 use lvsentry::model::{
-    ByHand, Fallback, Forward, Moment, OnFailure, Plan, Policy, ProbeKey, Protocol, Server, Service,
-    ServiceKey, Settings, Watch, Weight,
+    ByHand, Fallback, Forward, Moment, OnFailure, Plan, Policy, ProbeKey, Server, Service, ServiceKey, Watch,
+    Weight,
 };
 use lvsentry::outcome::{Failure, Outcome, Phase, Reason};
 use lvsentry::span::Place;
@@ -18,18 +18,12 @@ use lvsentry::table::{Destination, Entry, Op, Table, diff};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
+use crate::support::plan::{key, settings};
+
 // ---- generating ---------------------------------------------------------------------------------
 
 fn at(n: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, n], port))
-}
-
-fn service_key(n: u8) -> ServiceKey {
-    ServiceKey::Address(Protocol::Tcp, SocketAddr::from(([192, 0, 2, n], 80)))
-}
-
-fn settings(scheduler: &str) -> Settings {
-    Settings { scheduler: scheduler.into(), flags: 0, one_packet: false, persistence: None, engine: None }
 }
 
 fn place() -> Place {
@@ -48,7 +42,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 }
 
 fn any_table() -> impl Strategy<Value = Table> {
-    btree_map((1..5_u8).prop_map(service_key), any_entry(), 0..4).prop_map(|services| Table {
+    btree_map((1..5_u8).prop_map(key), any_entry(), 0..4).prop_map(|services| Table {
         services: services.into_iter().map(|(k, e)| (k, Arc::new(e))).collect(),
     })
 }
@@ -98,7 +92,7 @@ fn any_service(key: ServiceKey) -> impl Strategy<Value = Service> {
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
-    let services = (any_service(service_key(1)), any_service(service_key(2)), any::<bool>());
+    let services = (any_service(key(1)), any_service(key(2)), any::<bool>());
     services.prop_map(|(a, b, both)| {
         let services = [Some(a), both.then_some(b)].into_iter().flatten();
         Plan { services: services.map(|s| (s.key, Arc::new(s))).collect() }
@@ -168,7 +162,7 @@ impl World {
         match step {
             Step::Answer(n, good) => self.answer(n, good),
             Step::Hand(service, n, weight) => {
-                let (key, at) = (service_key(service), at(n, 80));
+                let (key, at) = (key(service), at(n, 80));
                 let weight = Weight::new(weight).unwrap();
                 let known = self.kernel.entry_mut(&key).and_then(|e| e.destinations.get_mut(&at));
                 if let Some(destination) = known {
@@ -304,8 +298,8 @@ proptest! {
     fn a_difference_applied_gives_what_was_desired_and_leaves_the_rest(
         actual in any_table(), desired in any_table(), foreign in 1..5_u8,
     ) {
-        let mut ours: BTreeSet<_> = (1..5).map(service_key).collect();
-        ours.remove(&service_key(foreign));
+        let mut ours: BTreeSet<_> = (1..5).map(key).collect();
+        ours.remove(&key(foreign));
         let mut table = actual.clone();
         for part in [diff::grow, diff::shrink] {
             for op in part(&table, &desired, &ours) {
@@ -313,7 +307,7 @@ proptest! {
             }
         }
         prop_assert_eq!(part(&table, &ours), part(&desired, &ours));
-        prop_assert_eq!(table.services.get(&service_key(foreign)), actual.services.get(&service_key(foreign)));
+        prop_assert_eq!(table.services.get(&key(foreign)), actual.services.get(&key(foreign)));
         prop_assert!(diff::grow(&table, &desired, &ours).is_empty());
         prop_assert!(diff::shrink(&table, &desired, &ours).is_empty());
     }

@@ -2,7 +2,6 @@
 //! looking at everything gives. What a pool keeps of its members it compares itself, in every test.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use lvsentry::director::event::Event;
 use lvsentry::director::order::{Deed, Order, Sort, Whom};
 use lvsentry::director::reason::Rule;
 use lvsentry::model::{
-    FailOpen, Fallback, Forward, Hold, Moment, OnFailure, Plan, Policy, ProbeKey, Protocol, Removal, Server,
-    Service, ServiceKey, Settings, Watch, Weight,
+    FailOpen, Fallback, Forward, Hold, Moment, OnFailure, Plan, Policy, ProbeKey, Removal, Server, Service,
+    ServiceKey, Watch, Weight,
 };
 use lvsentry::outcome::{Failure, Illness, Outcome, Phase, Reason};
 use lvsentry::span::Place;
@@ -21,17 +20,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-fn at(n: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, n], 80))
-}
-
-fn key(n: u8) -> ServiceKey {
-    ServiceKey::Address(Protocol::Tcp, SocketAddr::from(([192, 0, 2, n], 80)))
-}
-
-fn settings() -> Settings {
-    Settings { scheduler: "wrr".into(), flags: 0, one_packet: false, persistence: None, engine: None }
-}
+use crate::support::plan::{at, key, settings};
 
 fn place() -> Place {
     Place { file: "test.yaml".into(), line: 1 }
@@ -91,7 +80,7 @@ fn any_service(n: u8) -> impl Strategy<Value = Service> {
         btree_set(1..6_u8, 0..5).prop_flat_map(|all| all.into_iter().map(any_server).collect::<Vec<_>>());
     (servers, any_policy()).prop_map(move |(servers, policy)| Service {
         key: key(n),
-        settings: settings(),
+        settings: settings("wrr"),
         servers,
         policy,
         origin: place(),
@@ -111,7 +100,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     destinations.prop_map(|all| {
         let destination = |weight| Destination::new(Forward::Masq, Weight::new(weight).unwrap());
         let destinations = all.into_iter().map(|(n, weight)| (at(n), destination(weight))).collect();
-        Entry { destinations, ..Entry::new(settings()) }
+        Entry { destinations, ..Entry::new(settings("wrr")) }
     })
 }
 

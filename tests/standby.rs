@@ -11,7 +11,7 @@ use lvsentry::config::{self, Inquiry, Loaded, SystemNames};
 use lvsentry::daemon::{Daemon, Event, Setup};
 use lvsentry::ipvs::error::{OpError, ReadError};
 use lvsentry::ipvs::{Kernel, Memory, Scope};
-use lvsentry::model::{Forward, Protocol, ServiceKey, Settings, Watch, Weight};
+use lvsentry::model::{Forward, ServiceKey, Watch, Weight};
 use lvsentry::outcome::{Failure, Phase, Reason};
 use lvsentry::probe::{Asking, Call, Probe, Tools};
 use lvsentry::span::Source;
@@ -20,6 +20,8 @@ use lvsentry::table::{Destination, Entry, Op, Table};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+
+use crate::support::plan::{at, key, settings};
 
 // ---- a world ------------------------------------------------------------------------------------
 
@@ -217,23 +219,13 @@ impl World {
     }
 }
 
-fn key(n: u8) -> ServiceKey {
-    ServiceKey::Address(Protocol::Tcp, SocketAddr::from(([192, 0, 2, n], 80)))
-}
-
-fn at(n: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, n], 80))
-}
-
 fn one() -> Destination {
     Destination::new(Forward::Masq, Weight::ONE)
 }
 
 /// A service with these servers as it stands in the kernel.
 fn entry(servers: &[u8]) -> Entry {
-    let scheduler = "wrr".into();
-    let settings = Settings { scheduler, flags: 0, one_packet: false, persistence: None, engine: None };
-    let mut entry = Entry::new(settings);
+    let mut entry = Entry::new(settings("wrr"));
     entry.destinations.extend(servers.iter().map(|n| (at(*n), one())));
     entry
 }

@@ -71,6 +71,26 @@ pub struct Draft {
     pub services: Vec<ServiceDraft>,
 }
 
+impl Default for Draft {
+    /// What a text means that says nothing, in lvsentry's own language.
+    fn default() -> Draft {
+        Draft {
+            forgiving: false,
+            autoreload: Said::default(false),
+            log: Said::default(LogTarget::default()),
+            callback: None,
+            execute: Vec::new(),
+            maintenance: None,
+            role: Said::default(Role::Active),
+            on_demote: Said::default(OnDemote::Leave),
+            hooks: RoleHooksDraft::default(),
+            workers: Said::default(Workers::default()),
+            sysctls: Vec::new(),
+            services: Vec::new(),
+        }
+    }
+}
+
 /// What a shell runs when the role changes; an empty line runs nothing.
 #[derive(Debug, Clone, Default)]
 pub struct RoleHooksDraft {

@@ -8,7 +8,7 @@
 //! Nearly all that happens to a lane happens on its own thread; the lock is contended by reloads only.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::agenda::Agenda;
 use super::load::Count;
+use super::lock;
 use super::prober::Prober;
 
 /// How many turns there are, so that neither a start with thousands of servers nor a process that was
@@ -117,11 +118,6 @@ impl Lane {
         self.waiting.fetch_sub(1, Relaxed);
         turn
     }
-}
-
-/// Locks it. Nothing under such a lock is left half done, whatever becomes of who holds it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Widens the burst for as long as somebody waits for it, then makes it as narrow as it was. Where it is not

@@ -95,7 +95,7 @@ impl Daemon {
         Pace {
             running: self.probers.count(),
             workers: self.probers.workers(),
-            late: load.last.worst,
+            late_ms: load.last.worst.as_millis() as u64,
             missed: load.last.missed,
             stretch: load.last.stretch(),
             overloaded: load.overloaded,

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -20,6 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use super::lock;
 use super::queue::{Guard, Queue, queue, say};
 use super::syslog::{self, Syslog};
 use crate::config::LogTarget;
@@ -80,8 +81,7 @@ impl Target {
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
-        // A panic elsewhere leaves a whole one behind: go on with it.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 
     /// Sends lines there from now on. Waits for nobody: what is left for the former target is

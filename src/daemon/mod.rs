@@ -41,7 +41,7 @@ mod threads;
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -130,6 +130,11 @@ pub struct Setup {
     pub tools: Tools,
     /// How many probes may be in flight at once.
     pub slots: usize,
+}
+
+/// Locks it. Nothing that is guarded in here is left half done, whatever becomes of who holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A task that ends when this is dropped.

@@ -19,10 +19,10 @@ use tokio::time::Instant;
 
 use super::agenda::{GRAIN, following, next_slot, passed, phase, slot_at};
 use super::illness::Evidence;
-use super::lane::{BURST, Lane, lock};
+use super::lane::{BURST, Lane};
 use super::load::{Change, Load, WINDOW};
 use super::threads::Threads;
-use super::{Event, Task};
+use super::{Event, Task, lock};
 use crate::config::Inquiry;
 use crate::model::ProbeKey;
 use crate::probe::{self, Tools};

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::lock;
+
 /// Bytes that may wait to be written: the lines of ten thousand servers that fail at once.
 const ROOM: usize = 4 << 20;
 
@@ -60,8 +62,7 @@ pub fn queue(writer: impl Write + Send + 'static) -> (Queue, Guard) {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // A panic elsewhere leaves whole lines behind: go on with them.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Writes until the guard says that it is over.

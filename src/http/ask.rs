@@ -133,20 +133,20 @@ pub struct Snapshot {
     pub orders: Vec<Arc<Order>>,
 }
 
-/// How checks keep their interval, in the last few seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How checks keep their interval, in the last five seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// How many different checks there are.
     pub running: usize,
     /// On how many threads they are asked.
     pub workers: usize,
-    /// How late the latest of them began.
-    pub late: Duration,
+    /// How late the latest of them began, in milliseconds.
+    pub late_ms: u64,
     /// How many were left out, since the one before began late.
     pub missed: u64,
     /// How long intervals were in truth, in percent of what they should be.
     pub stretch: u64,
-    /// Whether that is too much for the checks.
+    /// Whether the intervals can not be kept, and that was told.
     pub overloaded: bool,
 }
 

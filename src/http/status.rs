@@ -33,30 +33,13 @@ pub struct Status {
     /// What makes it unwell, while removals are delayed for it.
     pub unwell: Option<String>,
     /// How checks keep their interval.
-    pub probes: Probes,
+    pub probes: Pace,
     /// The services, in order.
     pub services: Vec<Service>,
     /// Servers that left the configuration and are drained.
     pub leaving: Vec<Gone>,
     /// What operators decided.
     pub orders: Vec<Ordered>,
-}
-
-/// How checks keep their interval, in the last five seconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probes {
-    /// How many different checks there are.
-    pub running: usize,
-    /// On how many threads they are asked.
-    pub workers: usize,
-    /// How late the latest of them began, in milliseconds.
-    pub late_ms: u64,
-    /// How many were left out, since the one before began late.
-    pub missed: u64,
-    /// How long intervals were in truth, in percent of what they should be.
-    pub stretch: u64,
-    /// Whether the intervals can not be kept, and that was told.
-    pub overloaded: bool,
 }
 
 /// How a service stands.
@@ -214,17 +197,12 @@ pub fn status(seen: &Snapshot) -> Status {
         active: seen.active,
         role: seen.role.clone(),
         fitness: seen.fitness,
-        probes: probes(&seen.pace),
+        probes: seen.pace,
         unwell: seen.illness.map(|illness| illness.to_string()),
         services: seen.services.iter().map(|service| self::service(service, clock, seen.now)).collect(),
         leaving: seen.leaving.iter().map(gone).collect(),
         orders: seen.orders.iter().map(|order| ordered(order, clock)).collect(),
     }
-}
-
-fn probes(pace: &Pace) -> Probes {
-    let Pace { running, workers, late, missed, stretch, overloaded } = *pace;
-    Probes { running, workers, late_ms: late.as_millis() as u64, missed, stretch, overloaded }
 }
 
 /// One service.

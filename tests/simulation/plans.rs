@@ -1,17 +1,17 @@
 //! Random configurations: three services that share six servers.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lvsentry::model::{
-    ByHand, FailOpen, Fallback, Forward, Hold, OnFailure, Plan, Policy, ProbeKey, Protocol, Removal, Server,
-    Service, ServiceKey, Settings, Watch, Weight,
+    ByHand, FailOpen, Fallback, Forward, Hold, OnFailure, Plan, Policy, ProbeKey, Removal, Server, Service,
+    ServiceKey, Watch, Weight,
 };
 use lvsentry::span::Place;
 
 use super::random::Random;
+use crate::support::plan::{at, key, settings};
 
 /// Servers there are.
 pub(super) const SERVERS: u8 = 6;
@@ -19,20 +19,8 @@ pub(super) const SERVERS: u8 = 6;
 /// The server that is a fallback and nothing else, and the one that is checked.
 pub(super) const LAST: [u8; 2] = [8, 9];
 
-pub(super) fn at(n: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, n], 80))
-}
-
-pub(super) fn key(n: u8) -> ServiceKey {
-    ServiceKey::Address(Protocol::Tcp, SocketAddr::from(([192, 0, 2, n], 80)))
-}
-
 pub(super) fn probe(n: u8) -> ProbeKey {
     ProbeKey::of(&format!("probe {n}"))
-}
-
-pub(super) fn settings(scheduler: &str) -> Settings {
-    Settings { scheduler: scheduler.into(), flags: 0, one_packet: false, persistence: None, engine: None }
 }
 
 fn place() -> Place {

@@ -19,9 +19,10 @@ use lvsentry::table::{Destination, Entry, Table};
 use tokio::time::Instant;
 
 use super::mutants::Mutant;
-use super::plans::{LAST, SERVERS, at, key, plan, probe, settings};
+use super::plans::{LAST, SERVERS, plan, probe};
 use super::random::Random;
 use super::truth::{Lies, SimKernel, Truth, Ways};
+use crate::support::plan::{at, key, settings};
 
 /// How often each probe asks.
 const INTERVAL: Duration = Duration::from_secs(2);

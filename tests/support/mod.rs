@@ -20,6 +20,7 @@ pub mod http;
 pub mod log; // catches log lines
 pub mod mail; // takes mail
 pub mod net;
+pub mod plan; // services and servers by number
 pub mod probe; // asks a kind of check
 pub mod room; // a private view of the file system, with lvsentry as ldirectord
 pub mod server; // a server that follows a script

@@ -13,14 +13,10 @@ use std::time::Duration;
 
 use crate::config::LogTarget;
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{
-    Draft, FallbackDraft, RoleHooksDraft, Said, ServerDraft, ServiceDraft, ServiceHooksDraft,
-};
+use crate::config::draft::{Draft, FallbackDraft, Said, ServerDraft, ServiceDraft, ServiceHooksDraft};
 use crate::config::names::Names;
 use crate::config::raw::{Block, Directive, Raw};
-use crate::config::role::{OnDemote, Role};
 use crate::config::value;
-use crate::config::workers::Workers;
 use crate::model::{ByHand, FailOpen, Family, OnFailure, Removal, ServiceKey};
 use crate::span::{Fault, Place, Source, Span};
 use address::{LastResort, Lookup, last_resort};
@@ -53,12 +49,8 @@ pub fn resolve(source: &Source, raw: &Raw, names: &dyn Names, faults: &mut Fault
         callback: globals.callback.as_ref().map(path),
         execute: globals.execute.iter().map(text).collect(),
         maintenance: globals.maintenancedir.as_ref().map(path),
-        role: Said::default(Role::Active),
-        on_demote: Said::default(OnDemote::Leave),
-        hooks: RoleHooksDraft::default(),
-        workers: Said::default(Workers::default()),
-        sysctls: Vec::new(),
         services,
+        ..Draft::default()
     }
 }
 

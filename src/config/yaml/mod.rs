@@ -26,10 +26,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::config::diagnostic::Faults;
-use crate::config::draft::{Draft, FallbackDraft, RoleHooksDraft, Said, ServerDraft, ServiceDraft};
+use crate::config::draft::{Draft, FallbackDraft, Said, ServerDraft, ServiceDraft};
 use crate::config::resolve::MOST_SERVERS;
 use crate::config::resolve::address::Lookup;
-use crate::config::role::{OnDemote, Role};
 use crate::config::workers::{MOST, Workers};
 use crate::config::{Kinds, LogTarget};
 use crate::model::{ByHand, Family, OnFailure, Protocol, ServiceKey};
@@ -65,20 +64,7 @@ const SERVICE: [&str; 6] = ["name", "comment", "listen", "fwmark", "family", "se
 
 /// Reads a text; what is wrong goes to `faults`, and what is right is still read.
 pub fn read(source: &Source, lookup: &Lookup, kinds: Kinds, faults: &mut Faults) -> Draft {
-    let mut draft = Draft {
-        forgiving: false,
-        autoreload: Said::default(false),
-        log: Said::default(LogTarget::default()),
-        callback: None,
-        execute: Vec::new(),
-        maintenance: None,
-        role: Said::default(Role::Active),
-        on_demote: Said::default(OnDemote::Leave),
-        hooks: RoleHooksDraft::default(),
-        workers: Said::default(Workers::default()),
-        sysctls: Vec::new(),
-        services: Vec::new(),
-    };
+    let mut draft = Draft::default();
     let Some(root) = faults.keep(node::parse(source)) else { return draft };
     if root.value == Value::Null {
         let fault = Fault { span: None, ..Fault::warning(0..0, "no services: there is nothing to do") };

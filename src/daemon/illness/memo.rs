@@ -1,11 +1,13 @@
 //! What was found out a moment ago, and what is being found out: nobody asks the same twice.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use crate::daemon::lock;
 
 /// How long an answer holds.
 const HOLDS: Duration = Duration::from_millis(200);
@@ -46,8 +48,7 @@ impl<K: Ord + Copy, V: Clone> Memo<K, V> {
     }
 
     fn slot(&self, key: K, since: Instant) -> Slot<V> {
-        // A panic elsewhere leaves whole slots behind.
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = lock(&self.0);
         let now = Instant::now();
         let holds = |slot: &Slot<V>| slot.get().is_none_or(|(at, _)| now.duration_since(*at) < HOLDS);
         if slots.all.len() >= slots.room {

@@ -12,12 +12,13 @@ mod way;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::lock;
 use crate::outcome::{Illness, Outcome, Reason};
 use memo::Memo;
 use rtnetlink::Rtnetlink;
@@ -154,11 +155,6 @@ impl Evidence {
         });
         asking.await.ok().flatten().unwrap_or(without)
     }
-}
-
-/// A panic elsewhere leaves what is guarded here whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

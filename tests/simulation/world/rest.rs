@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use lvsentry::director::order::Deed;
 use lvsentry::model::{ByHand, FailOpen, Server, ServiceKey, Watch};
 
-use super::super::plans::{at, key};
 use super::super::truth::Ways;
 use super::{FOREIGN, World, live};
+use crate::support::plan::{at, key};
 
 impl World {
     pub(super) fn is_sound(&self) -> Result<(), String> {
