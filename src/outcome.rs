@@ -1,6 +1,7 @@
 //! What a probe saw: an [`Outcome`], and when it is bad, a [`Failure`] with a stable short code. Pure.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far an exchange had come.
@@ -209,8 +210,8 @@ impl fmt::Display for Illness {
 /// The result of asking once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What was seen: a short description of the good answer, or why it is bad.
-    pub result: Result<String, Failure>,
+    /// What was seen: a short description of the good answer, or why it is bad. Outcomes that say the same may share it.
+    pub result: Arc<Result<String, Failure>>,
     /// How long the exchange took.
     pub took: Duration,
     /// Evidence that a bad result is our own fault.
@@ -221,7 +222,12 @@ impl Outcome {
     /// A result; of evidence against ourselves it has what the failure brings along.
     pub fn new(result: Result<String, Failure>, took: Duration) -> Outcome {
         let illness = result.as_ref().err().and_then(|failure| failure.illness);
-        Outcome { result, took, illness }
+        Outcome { result: Arc::new(result), took, illness }
+    }
+
+    /// What was seen.
+    pub fn into_result(self) -> Result<String, Failure> {
+        Arc::unwrap_or_clone(self.result)
     }
 
     /// Whether the server is well.
@@ -233,7 +239,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.took.as_secs_f64() * 1e3;
-        match (&self.result, self.illness) {
+        match (&*self.result, self.illness) {
             (Ok(seen), _) => write!(f, "{seen} ({ms:.1} ms)"),
             (Err(failure), None) => write!(f, "{failure} ({ms:.1} ms)"),
             (Err(failure), Some(illness)) => {

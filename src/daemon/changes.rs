@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 
-use crate::config::Config;
-use crate::model::{Plan, ProbeKey, Server, Service};
+use crate::config::{Config, Inquiry};
+use crate::model::{Plan, ProbeKey, Server, Service, ServiceKey};
 
 /// What a new configuration changes.
 #[derive(Debug)]
@@ -14,6 +14,10 @@ pub struct Changes {
     pub lines: Vec<String>,
     /// The probes that it has no more.
     pub gone: Vec<ProbeKey>,
+    /// The services around which something else is to be told or run.
+    pub around: Vec<ServiceKey>,
+    /// The probes that it did not have before.
+    pub new: Vec<(ProbeKey, Inquiry)>,
 }
 
 impl Changes {
@@ -27,7 +31,10 @@ impl Changes {
             }
         }
         let gone = before.inquiries.keys().filter(|probe| !after.inquiries.contains_key(probe));
-        Changes { lines, gone: gone.cloned().collect() }
+        let new = after.inquiries.iter().filter(|(probe, _)| !before.inquiries.contains_key(probe));
+        let new = new.map(|(probe, inquiry)| (*probe, inquiry.clone())).collect();
+        let around = after.plan.services.keys().filter(|key| before.extras.get(key) != after.extras.get(key));
+        Changes { lines, around: around.copied().collect(), gone: gone.copied().collect(), new }
     }
 }
 
@@ -153,11 +160,8 @@ mod tests {
             "service tcp:192.0.2.4:80: added, with 1 servers",
         ];
         assert_eq!(changes.lines, expected);
-        assert_eq!(
-            changes.gone.len(),
-            2,
-            "10.0.0.2:80 is asked nothing any more, 10.0.0.3:80 something else"
-        );
+        let count = (changes.gone.len(), changes.new.len());
+        assert_eq!(count, (2, 2), "10.0.0.2:80 is asked no more, 10.0.0.4:80 is, 10.0.0.3:80 something else");
     }
 
     #[test]
@@ -166,7 +170,7 @@ mod tests {
             "virtual=192.0.2.1:80\n\treal=10.0.0.1:80 masq\nvirtual=192.0.2.2:80\n\treal=10.0.0.2:80 masq\n";
         let (before, mut after) = (config(text), config(&text.replace("\nvirtual", "\n\nvirtual")));
         let changes = Changes::new(&before, &mut after);
-        assert!(changes.lines.is_empty() && changes.gone.is_empty(), "{changes:?}");
+        assert!(changes.lines.is_empty() && changes.gone.is_empty() && changes.new.is_empty(), "{changes:?}");
         let same = before.plan.services.values().zip(after.plan.services.values());
         assert_eq!(same.map(|(before, after)| Arc::ptr_eq(before, after)).collect::<Vec<_>>(), [true, false]);
     }

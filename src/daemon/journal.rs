@@ -105,7 +105,7 @@ pub fn answered(probe: &ProbeKey, outcome: &Outcome, director: &Director) {
     let heard = director.listeners(probe);
     let asked = heard.filter_map(|(key, i)| Some(director.pool(&key)?.service().servers.get(i)?.address));
     for at in asked.collect::<BTreeSet<_>>() {
-        match &outcome.result {
+        match &*outcome.result {
             Ok(seen) => debug!(id = "answer", "Activated service {at}: {seen}"),
             Err(failure) => debug!(id = "answer", "Deactivated service {at}: {failure}"),
         }
@@ -114,7 +114,7 @@ pub fn answered(probe: &ProbeKey, outcome: &Outcome, director: &Director) {
 
 /// Tells of a check command that did not end in time and was made to, as ldirectord does each time.
 pub fn ended(config: &Config, probe: &ProbeKey, outcome: &Outcome) {
-    let Err(Failure { phase: Phase::Run, reason: Reason::Timeout, .. }) = &outcome.result else { return };
+    let Err(Failure { phase: Phase::Run, reason: Reason::Timeout, .. }) = &*outcome.result else { return };
     let Some(inquiry) = config.inquiries.get(probe) else { return };
     if let Some(command) = inquiry.probe.command() {
         let limit = inquiry.timeout.as_secs_f64();

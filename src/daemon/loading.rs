@@ -100,7 +100,7 @@ impl Daemon {
         // To give back what a large one takes would hold the loop up for milliseconds.
         tokio::task::spawn_blocking(move || drop(before));
         self.results.forget(&changes.gone);
-        self.probers.set(&self.config.inquiries);
+        self.probers.change(&changes.gone, changes.new);
         self.tell_workers();
         self.alerting.reloaded(&self.config);
         self.monitors.set(&self.config);
@@ -108,6 +108,9 @@ impl Daemon {
         self.inform(Input::Maintenance(held));
         self.further.want(&self.config.execute);
         self.inform(Input::Reloaded(self.config.plan.clone()));
+        if self.duty.active {
+            self.follow(changes.around);
+        }
         self.role_reloaded();
         let (services, probes) = (self.config.plan.services.len(), self.probers.count());
         info!(id = "reloaded", "configuration in force: {services} services, {probes} probes");

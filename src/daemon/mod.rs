@@ -206,7 +206,7 @@ impl Daemon {
         director.handle(Input::Maintenance(maintenance.set(&config)), Moment::default());
         let alerting = Alerting::new(&config, tools.trust.clone());
         let mut probers = Probers::new(tools, slots, sender.clone(), limits::workers(&config));
-        probers.set(&config.inquiries);
+        probers.change(&[], config.inquiries.clone());
         Ok(Daemon {
             director,
             reconciler: Reconciler::new(kernel, adopted, started),
@@ -310,11 +310,11 @@ impl Daemon {
     fn take(&mut self, event: Event) {
         match event {
             Event::Answered(..) | Event::Loaded(_) | Event::Maintenance(_) if self.stopping.is_some() => {}
-            Event::Answered(probe, outcome) => {
+            Event::Answered(probe, mut outcome) => {
                 journal::answered(&probe, &outcome, &self.director);
                 journal::ended(&self.config, &probe, &outcome);
                 self.monitors.answered(&self.director, &probe, &outcome);
-                self.results.add(&probe, &outcome, self.moment());
+                self.results.add(&probe, &mut outcome, self.moment());
                 self.inform(Input::Answered(probe, outcome));
             }
             Event::Maintenance(news) => {
@@ -443,7 +443,7 @@ impl Daemon {
     }
 
     /// Lets the kernel, and what is told and run around services, follow from what they should be.
-    fn follow(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
+    pub(super) fn follow(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
         let now = self.moment();
         for key in services {
             self.alerting.changed(&key, &self.director, now);

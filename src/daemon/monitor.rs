@@ -76,7 +76,7 @@ impl Monitors {
             let Some(file) = self.files.get(&monitor.path) else { continue };
             let name = monitor.names.get(i).map_or("-", String::as_str);
             let maintenance = director.pool(&key).is_some_and(|pool| pool.is_in_maintenance(i));
-            let (state, message) = match &outcome.result {
+            let (state, message) = match &*outcome.result {
                 _ if maintenance => ("down", "Server in maintenance".to_owned()),
                 Ok(seen) => ("up", escaped(seen)),
                 Err(failure) => ("down", escaped(&failure.to_string())),

@@ -89,24 +89,18 @@ impl Probers {
         Probers { running, begun: 0, lanes, shared, load, since, _tasks: tasks, _threads: threads }
     }
 
-    /// Makes the running probes these: new ones begin, those no longer wanted end, and the rest
-    /// keep their place in the schedule.
-    pub fn set(&mut self, inquiries: &BTreeMap<ProbeKey, Inquiry>) {
-        self.end(|key| !inquiries.contains_key(key));
+    /// Ends the probes that are `gone`, and begins the `new` ones, of which none runs yet; the rest keep
+    /// their place in the schedule.
+    pub fn change(&mut self, gone: &[ProbeKey], new: impl IntoIterator<Item = (ProbeKey, Inquiry)>) {
+        self.end(gone);
+        let news = new.into_iter();
         let mut new = vec![Vec::new(); self.lanes.len()];
-        for (key, inquiry) in inquiries {
-            if self.running.contains_key(key) {
-                continue;
-            }
-            let prober = Arc::new(Prober {
-                key: *key,
-                inquiry: inquiry.clone(),
-                phase: phase(self.begun, inquiry.interval),
-                state: Mutex::new(State::Waits),
-            });
+        for (key, inquiry) in news {
+            let phase = phase(self.begun, inquiry.interval);
+            let prober = Arc::new(Prober { key, inquiry, phase, state: Mutex::new(State::Waits) });
             new[(self.begun % self.lanes.len() as u64) as usize].push(prober.clone());
             self.begun += 1;
-            self.running.insert(*key, prober);
+            self.running.insert(key, prober);
         }
         for (lane, new) in self.lanes.iter().zip(new) {
             lane.reserve(self.running.len().div_ceil(self.lanes.len()));
@@ -117,17 +111,18 @@ impl Probers {
     }
 
     /// Ends the probes of these keys.
-    fn end(&mut self, ends: impl Fn(&ProbeKey) -> bool) {
-        let ended: Vec<_> = self.running.extract_if(.., |key, _| ends(key)).collect();
-        ended.iter().for_each(|(_, prober)| prober.end());
-        if !ended.is_empty() {
+    fn end(&mut self, gone: &[ProbeKey]) {
+        let ended = gone.iter().filter_map(|key| self.running.remove(key));
+        ended.for_each(|prober| prober.end());
+        if !gone.is_empty() {
             self.lanes.iter().for_each(|lane| lane.keep(Prober::is_wanted));
         }
     }
 
     /// Ends all probes.
     pub fn stop(&mut self) {
-        self.end(|_| true);
+        let all: Vec<_> = self.running.keys().copied().collect();
+        self.end(&all);
     }
 
     /// How many probes are running.
@@ -371,13 +366,13 @@ mod tests {
         let echo = Arc::new(Echo { ends: true, ..Echo::default() });
         let (events, _answers) = mpsc::channel(10);
         let mut probers = Probers::new(Tools::new(), 1, events, 1);
-        probers.set(&inquiries(2, &echo));
+        probers.change(&[], inquiries(2, &echo));
         let waits = |prober: &Arc<Prober>| matches!(*lock(&prober.state), State::Waits);
         until(|| echo.asked.load(Relaxed) == 2 && probers.running.values().all(waits)).await;
         probers.stop();
         assert_eq!(Arc::strong_count(&echo), 1, "the agenda is empty");
         let hangs = Arc::new(Echo::default());
-        probers.set(&inquiries(2, &hangs));
+        probers.change(&[], inquiries(2, &hangs));
         until(|| hangs.busy.load(Relaxed) == 1).await;
         probers.stop();
         until(|| Arc::strong_count(&hangs) == 1).await;

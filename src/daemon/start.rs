@@ -20,7 +20,7 @@ use super::{Daemon, Event, Loader, Setup, journal, limits, logging, reload, stat
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_NO_IPVS, EXIT_NO_RIGHT, Instance, Run};
 use crate::config::diagnostic::Report;
 use crate::config::role::{Role, RoleHooks};
-use crate::config::{self, Extras, Loaded, LogTarget, SystemNames};
+use crate::config::{self, Config, Extras, Loaded, LogTarget, SystemNames};
 use crate::http::{self, socket};
 use crate::ipvs::error::{OpenError, ReadError};
 use crate::ipvs::{Kernel, Memory, Netlink, Scope};
@@ -153,17 +153,20 @@ pub fn serve(launch: Launch, ready: impl FnOnce()) -> Result<(), StartError> {
     // Where the daemon stands in the file system may not change which file it reads.
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let watched = absolute.clone();
-    let slots = limits::raise(loaded.config.inquiries.len());
-    let settle = move |loaded: &Loaded| {
-        limits::tell(slots, &loaded.config);
+    let Loaded { config, report } = loaded;
+    let slots = limits::raise(config.inquiries.len());
+    let settle = move |config: &Config| {
+        limits::tell(slots, config);
         if is_real {
-            sysctl::settle(&loaded.config);
+            sysctl::settle(config);
         }
     };
-    let loader: Loader = Arc::new(move || load(&absolute).inspect(settle));
-    journal::report(&loaded.report);
-    settle(&loaded);
-    let setup = Setup { config: loaded.config, path, loader, kernel, tools: Tools::new(), slots };
+    let loader: Loader = Arc::new(move || load(&absolute).inspect(|loaded| settle(&loaded.config)));
+    journal::report(&report);
+    // It holds the file's text.
+    drop(report);
+    settle(&config);
+    let setup = Setup { config, path, loader, kernel, tools: Tools::new(), slots };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Runtime)?;
     let result = runtime.block_on(async {

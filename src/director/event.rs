@@ -71,7 +71,7 @@ pub enum Notice {
     /// It has waited long enough.
     HoldOver(Decision),
     /// A fallback of a service that is checked was found up, or down.
-    Fallback(ServiceKey, SocketAddr, Arc<Outcome>),
+    Fallback(ServiceKey, SocketAddr, Outcome),
     /// Servers fail with evidence that we are the reason: they stay in for a while.
     Ill(Illness),
     /// No removal is delayed any more, since no server fails for it.
@@ -170,8 +170,8 @@ pub struct Decision {
     pub health: Health,
     /// Since when it is up, down or unknown.
     pub since: Moment,
-    /// Its last result, shared with everybody who heard it.
-    pub last: Option<Arc<Outcome>>,
+    /// Its last result.
+    pub last: Option<Outcome>,
     /// Where the configuration names it.
     pub origin: Place,
 }

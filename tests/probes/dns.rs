@@ -18,7 +18,7 @@ async fn dns(target: &Target, options: &[(&'static str, &str)]) -> Answer {
 async fn within(limit: Duration, target: &Target, options: &[(&'static str, &str)]) -> Answer {
     let outcome = ask(&*probe("dns", target, options), limit, &Tools::new()).await;
     assert!(outcome.took < limit + Duration::from_secs(2), "{:?}", outcome.took);
-    outcome.result
+    outcome.into_result()
 }
 
 /// A query turned into its answer, with these flags and records of type, data.

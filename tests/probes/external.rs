@@ -46,7 +46,7 @@ async fn run(target: &Target, command: &str, limit: Duration) -> Outcome {
     for _ in 0..50 {
         let outcome =
             ask(&*probe("external", target, &[("checkcommand", command)]), limit, &Tools::new()).await;
-        match &outcome.result {
+        match &*outcome.result {
             Err(failure) if failure.detail.contains("busy") => {
                 tokio::time::sleep(Duration::from_millis(20)).await
             }
@@ -68,7 +68,7 @@ async fn the_exit_status_is_the_verdict() {
         ("cat && echo x && echo y >&2", Ok("exit status 0")),
     ] {
         let script = folder.script(&format!("#!/bin/sh\n{line}\n"), 0o755);
-        let seen = run(&web(), &script, LONG).await.result.map_err(|failure| failure.to_string());
+        let seen = run(&web(), &script, LONG).await.into_result().map_err(|failure| failure.to_string());
         assert_eq!(seen.as_deref().map_err(String::as_str), wanted, "{line}");
     }
 }
@@ -77,13 +77,13 @@ async fn the_exit_status_is_the_verdict() {
 async fn a_script_without_a_first_line_is_run_by_the_shell() {
     let folder = Folder::new("bare");
     let script = folder.script("test $# = 4 && exit 0\nexit 1\n", 0o755);
-    run(&web(), &script, LONG).await.result.unwrap();
+    run(&web(), &script, LONG).await.into_result().unwrap();
 }
 
 #[tokio::test]
 async fn a_program_is_found_along_the_path_and_the_default_is_true() {
-    run(&web(), "true", LONG).await.result.unwrap();
-    ask(&*probe("external", &web(), &[]), LONG, &Tools::new()).await.result.unwrap();
+    run(&web(), "true", LONG).await.into_result().unwrap();
+    ask(&*probe("external", &web(), &[]), LONG, &Tools::new()).await.into_result().unwrap();
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn what_can_not_be_run_says_why() {
     let folder = Folder::new("missing");
     let script = folder.script("#!/bin/sh\n", 0o644);
     for (command, why) in [("/nonexistent/check", "not found"), (script.as_str(), "not executable")] {
-        let failure = run(&web(), command, LONG).await.result.unwrap_err();
+        let failure = run(&web(), command, LONG).await.into_result().unwrap_err();
         assert_eq!(failure.to_string(), format!("run-not-run: {command}: {why}"));
     }
 }
@@ -110,7 +110,7 @@ async fn four_arguments_name_service_and_server() {
         // `checkport` is not passed on.
         let target =
             Target { service, server: server.parse().unwrap(), check: "10.9.9.9:99".parse().unwrap() };
-        run(&target, &script, LONG).await.result.unwrap();
+        run(&target, &script, LONG).await.into_result().unwrap();
         assert_eq!(std::fs::read_to_string(folder.0.join("seen")).unwrap().trim_end(), wanted);
     }
 }
@@ -118,7 +118,7 @@ async fn four_arguments_name_service_and_server() {
 #[tokio::test]
 async fn a_command_with_arguments_of_its_own_always_fails() {
     for command in ["/bin/true -x", "/bin/true\t", " x", "/bin/a\u{0}"] {
-        let failure = run(&web(), command, LONG).await.result.unwrap_err();
+        let failure = run(&web(), command, LONG).await.into_result().unwrap_err();
         let why = "run-not-run: checkcommand is one program, without arguments: wrap it in a script";
         assert_eq!(failure.to_string(), why);
     }
@@ -147,7 +147,7 @@ async fn a_flood_of_output_holds_up_nobody() {
     let folder = Folder::new("flood");
     let text = "#!/bin/sh\nhead -c 100000000 /dev/zero\nhead -c 100000000 /dev/zero >&2\nexit 0\n";
     let script = folder.script(text, 0o755);
-    run(&web(), &script, LONG).await.result.unwrap();
+    run(&web(), &script, LONG).await.into_result().unwrap();
 }
 
 /// The processes that a script has noted, by their ids.
@@ -179,7 +179,10 @@ async fn a_deaf_script_and_its_children_are_gone_soon_after_the_deadline() {
     let script = folder.script(text, 0o755);
     let limit = Duration::from_secs(1);
     let outcome = run(&web(), &script, limit).await;
-    assert_eq!(outcome.result.unwrap_err().to_string(), "run-timeout: no end of the command within 1 s");
+    assert_eq!(
+        outcome.clone().into_result().unwrap_err().to_string(),
+        "run-timeout: no end of the command within 1 s"
+    );
     assert!(outcome.took < limit + Duration::from_millis(500), "{:?}", outcome.took);
 
     let pids = noted(&folder.0, &["leader", "child"]);
@@ -194,7 +197,7 @@ async fn a_script_may_clean_up_when_its_time_is_over() {
     let folder = Folder::new("clean");
     let text = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ntrap 'echo $$ > cleaned; exit 0' TERM\necho $$ > leader\nwhile :; do sleep 0.05; done\n";
     let script = folder.script(text, 0o755);
-    run(&web(), &script, Duration::from_secs(1)).await.result.unwrap_err();
+    run(&web(), &script, Duration::from_secs(1)).await.into_result().unwrap_err();
     assert!(all_gone(&noted(&folder.0, &["leader"])).await);
     assert_eq!(noted(&folder.0, &["cleaned"]).len(), 1);
 }
@@ -207,7 +210,7 @@ fn the_end_of_the_daemon_ends_what_runs() {
         0o755,
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(run(&web(), &script, Duration::from_secs(1))).result.unwrap_err();
+    runtime.block_on(run(&web(), &script, Duration::from_secs(1))).into_result().unwrap_err();
     drop(runtime);
     let pids = noted(&folder.0, &["leader"]);
     assert_eq!(pids.len(), 1);

@@ -300,7 +300,7 @@ async fn one_deadline_holds_for_all_redirects_together() {
     let server = Server::start(script).await;
     let limit = Duration::from_millis(250);
     let outcome = ask(&*probe("http", &target(server.at), &[]), limit, &Tools::new()).await;
-    assert_eq!(outcome.result.unwrap_err().code(), "receive-timeout");
+    assert_eq!(outcome.clone().into_result().unwrap_err().code(), "receive-timeout");
     assert!(outcome.took < limit * 2, "{:?}", outcome.took);
     assert!(server.requests().len() >= 2);
 }

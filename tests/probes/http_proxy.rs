@@ -118,7 +118,7 @@ async fn an_https_url_is_asked_for_through_a_tunnel() {
     let (proxy, task) = tunnels(server.at).await;
     let options = [("request", "https://www.example.org/x"), ("receive", "hello")];
     let seen = ask(&*probe("http_proxy", &target(proxy), &options), LONG, &trusting(&authority)).await;
-    assert_eq!(seen.result.unwrap(), "200 OK");
+    assert_eq!(seen.into_result().unwrap(), "200 OK");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         task.await.unwrap(),
@@ -143,7 +143,7 @@ async fn the_certificate_behind_a_tunnel_is_checked() {
         let seen = ask(&*probe("http_proxy", &target(proxy), &options), LONG, &trusting(&authority)).await;
         assert_eq!(seen.is_good(), good, "{seen}");
         if !good {
-            assert_eq!(code(seen.result), "tls-certificate");
+            assert_eq!(code(seen.into_result()), "tls-certificate");
         }
     }
 }
@@ -168,7 +168,7 @@ async fn a_tunnel_that_does_not_come_about_says_why() {
             &Tools::trusting(lvsentry::probe::tls::Trust::only(rustls::RootCertStore::empty())),
         )
         .await;
-        assert_eq!(code(answer.result), wanted);
+        assert_eq!(code(answer.into_result()), wanted);
     }
     let drip = Act::Drip(b"HTTP/1.1 200 OK\r\n".repeat(9), Duration::from_millis(50));
     let server = Server::start(vec![Act::Read, drip]).await;

@@ -11,7 +11,7 @@ use crate::support::server::{Act, Server, answer};
 use crate::support::tls::{acceptor, authority, named, trusting};
 
 async fn https(tools: &Tools, server: &Server, options: &[(&'static str, &str)]) -> Answer {
-    ask(&*probe("https", &target(server.at), options), LONG, tools).await.result
+    ask(&*probe("https", &target(server.at), options), LONG, tools).await.into_result()
 }
 
 async fn serve(tls: TlsAcceptor, script: Vec<Act>) -> Server {
@@ -100,7 +100,7 @@ async fn a_redirect_leads_from_http_to_https_under_its_own_name() {
     let location = format!("https://localhost:{}/x", last.at.port());
     let first = Server::start(answer(format!("HTTP/1.1 301 Moved\r\nLocation: {location}\r\n\r\n"))).await;
     let probe = probe("http", &target(first.at), &[("receive", "hello")]);
-    ask(&*probe, LONG, &tools).await.result.unwrap();
+    ask(&*probe, LONG, &tools).await.into_result().unwrap();
     assert_eq!(*names.seen.lock().unwrap(), [Some("localhost".to_owned())]);
 }
 
@@ -126,7 +126,8 @@ async fn a_server_that_does_not_speak_tls_is_down() {
         assert_eq!(https(&tools, &server, &[]).await.unwrap_err().code(), wanted);
     }
     let server = Server::start(vec![Act::Hold]).await;
-    let failure = ask(&*probe("https", &target(server.at), &[]), SHORT, &tools).await.result.unwrap_err();
+    let failure =
+        ask(&*probe("https", &target(server.at), &[]), SHORT, &tools).await.into_result().unwrap_err();
     assert_eq!(failure.to_string(), "tls-timeout: no end of the TLS handshake within 0.3 s");
 }
 

@@ -151,7 +151,7 @@ async fn any_certificate_will_do_for_ldaps_unless_more_is_asked_for() {
     let server = Server::listening("127.0.0.1:0", finds(&[ENTRY, DONE]), Some(tls)).await;
     let asked = async |options: &[(&'static str, &str)]| {
         let all = [&BASE[..], options].concat();
-        ask(&*probe("ldaps", &target(server.at), &all), LONG, &trusting(&authority)).await.result
+        ask(&*probe("ldaps", &target(server.at), &all), LONG, &trusting(&authority)).await.into_result()
     };
     asked(&[]).await.unwrap();
     asked(&[("virtualhost", "ldap.example.org")]).await.unwrap();
@@ -163,5 +163,5 @@ async fn any_certificate_will_do_for_ldaps_unless_more_is_asked_for() {
 async fn garbage_instead_of_tls_is_no_tls() {
     let server = Server::start(vec![Act::Send(b"\x30\x0c\x02\x01\x01 and so on".to_vec()), Act::Hold]).await;
     let answer = ask(&*probe("ldaps", &target(server.at), &BASE), LONG, &Tools::new()).await;
-    assert_eq!(code(answer.result), "tls-protocol");
+    assert_eq!(code(answer.into_result()), "tls-protocol");
 }

@@ -50,7 +50,7 @@ async fn run(folder: &Folder, options: &[(&'static str, &str)]) -> Outcome {
     // A script just written can still be open in a process that another test is forking.
     for _ in 0..50 {
         let outcome = ask(&*probe, LONG, &Tools::new()).await;
-        match &outcome.result {
+        match &*outcome.result {
             Err(failure) if failure.detail.contains("busy") => tokio::task::yield_now().await,
             _ => return outcome,
         }
@@ -61,7 +61,7 @@ async fn run(folder: &Folder, options: &[(&'static str, &str)]) -> Outcome {
 #[tokio::test]
 async fn a_first_row_is_good_and_no_secret_is_an_argument() {
     let folder = folder("oracle-row", Some("echo first-row\n"));
-    assert_eq!(run(&folder, &ALL).await.result.unwrap(), "a first row");
+    assert_eq!(run(&folder, &ALL).await.into_result().unwrap(), "a first row");
     let read = |file| std::fs::read_to_string(folder.0.join(file)).unwrap();
     assert_eq!(read("arguments"), "-S -L /nolog\n");
     let input = read("input");
@@ -89,19 +89,19 @@ async fn what_sqlplus_says_is_told_apart() {
         ("missing", None, "run-not-run: sqlplus not found: install Oracle's client, in PATH"),
     ] {
         let folder = folder(&format!("oracle-{name}"), sqlplus);
-        assert_eq!(run(&folder, &ALL).await.result.unwrap_err().to_string(), wanted);
+        assert_eq!(run(&folder, &ALL).await.into_result().unwrap_err().to_string(), wanted);
     }
 }
 
 #[tokio::test]
 async fn what_cannot_be_asked_always_fails() {
     let empty = Folder::new("oracle-empty");
-    assert!(run(&empty, &ALL).await.result.unwrap_err().detail.ends_with("/oracle: not found"));
+    assert!(run(&empty, &ALL).await.into_result().unwrap_err().detail.ends_with("/oracle: not found"));
     for options in [&ALL[..3], &ALL[1..], &[ALL[0], ALL[3], ("passwd", "a\nHOST rm")]] {
-        assert_eq!(code(run(&empty, options).await.result), "run-not-run");
+        assert_eq!(code(run(&empty, options).await.into_result()), "run-not-run");
     }
     assert_eq!(code(outcome("oracle", "127.0.0.1:1521".parse().unwrap(), &[]).await), "run-not-run");
     let quoted = [ALL[0], ("passwd", "a\"b"), ALL[3]];
     let folder = folder("oracle-quoted", Some("echo first-row\n"));
-    assert_eq!(run(&folder, &quoted).await.result.unwrap_err().to_string(), "run-exit: exit status 2");
+    assert_eq!(run(&folder, &quoted).await.into_result().unwrap_err().to_string(), "run-exit: exit status 2");
 }

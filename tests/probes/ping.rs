@@ -22,7 +22,7 @@ fn allowed(answer: &Answer) -> bool {
 }
 
 async fn ping(tools: &Tools, to: IpAddr) -> Answer {
-    ask(&*probe("ping", &target(SocketAddr::new(to, 80)), &[]), LONG, tools).await.result
+    ask(&*probe("ping", &target(SocketAddr::new(to, 80)), &[]), LONG, tools).await.into_result()
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ fn a_silent_address_is_asked_as_often_as_configured() {
         let probe = probe("ping", &silent, &[("checkcount", "3")]);
         let outcome = ask(&*probe, Duration::from_millis(100), &Tools::new()).await;
         if allowed(&outcome.result) {
-            let failure = outcome.result.unwrap_err();
+            let failure = outcome.clone().into_result().unwrap_err();
             assert_eq!(failure.to_string(), "receive-timeout: no complete answer within 0.3 s");
             assert!(outcome.took >= Duration::from_millis(300), "{:?}", outcome.took);
             // Kernel statistics: three requests went out.

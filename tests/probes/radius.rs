@@ -12,7 +12,7 @@ use crate::support::probe::{Answer, LONG, SHORT, code, probe, udp_target};
 const LOGIN: [(&str, &str); 3] = [("login", "steve"), ("passwd", "testing"), ("secret", "xyzzy")];
 
 async fn radius(server: &Datagrams, options: &[(&'static str, &str)]) -> Answer {
-    ask(&*probe("radius", &udp_target(server.at), options), LONG, &Tools::new()).await.result
+    ask(&*probe("radius", &udp_target(server.at), options), LONG, &Tools::new()).await.into_result()
 }
 
 fn md5(parts: &[&[u8]]) -> [u8; 16] {
@@ -82,7 +82,7 @@ async fn an_answer_made_with_another_secret_is_not_taken_and_told() {
     let server = Datagrams::start(|request| vec![reply(request, 2, b"", b"another")]).await;
     let limit = Duration::from_secs(2);
     let asking = ask(&*probe("radius", &udp_target(server.at), &LOGIN), limit, &Tools::new()).await;
-    let failure = asking.result.unwrap_err();
+    let failure = asking.into_result().unwrap_err();
     assert_eq!(failure.to_string(), "receive-protocol: the answer was not made with our secret");
 }
 
@@ -105,7 +105,7 @@ async fn strays_are_passed_over() {
 async fn a_request_that_gets_lost_is_sent_again_unchanged() {
     let server = Datagrams::start(|_| vec![]).await;
     let asking = ask(&*probe("radius", &udp_target(server.at), &LOGIN), SHORT, &Tools::new()).await;
-    assert_eq!(code(asking.result), "receive-timeout");
+    assert_eq!(code(asking.clone().into_result()), "receive-timeout");
     assert!(asking.took < SHORT + Duration::from_secs(2));
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
@@ -116,7 +116,7 @@ async fn a_request_that_gets_lost_is_sent_again_unchanged() {
 async fn a_closed_port_is_noticed_at_once() {
     let at = Datagrams::nobody().await;
     let asking = ask(&*probe("radius", &udp_target(at), &LOGIN), LONG, &Tools::new()).await;
-    assert_eq!(code(asking.result), "receive-refused");
+    assert_eq!(code(asking.into_result()), "receive-refused");
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn what_cannot_be_asked_always_fails() {
     // The longest that there is room for.
     let options = [("login", &login[1..]), ("passwd", &passwd[1..]), ("secret", "x")];
     let asking = ask(&*probe("radius", &udp_target(server.at), &options), LONG / 10, &Tools::new()).await;
-    assert_eq!(code(asking.result), "receive-protocol");
+    assert_eq!(code(asking.into_result()), "receive-protocol");
     assert_eq!(attribute(&server.seen()[0], 1).len(), 253);
     assert_eq!(attribute(&server.seen()[0], 2).len(), 128);
 }

@@ -106,7 +106,7 @@ fn udp(check: SocketAddr) -> Target {
 }
 
 async fn over_udp(limit: Duration, at: SocketAddr, options: &[(&'static str, &str)]) -> Answer {
-    ask(&*probe("simpletcp", &udp(at), options), limit, &Tools::new()).await.result
+    ask(&*probe("simpletcp", &udp(at), options), limit, &Tools::new()).await.into_result()
 }
 
 /// Asks a server that answers the first datagram with these; returns what it got too.

@@ -23,7 +23,7 @@ fn udp(check: SocketAddr) -> Target {
 }
 
 async fn over_udp(limit: Duration, at: SocketAddr) -> Answer {
-    ask(&*probe("sip", &udp(at), &LOGIN), limit, &Tools::new()).await.result
+    ask(&*probe("sip", &udp(at), &LOGIN), limit, &Tools::new()).await.into_result()
 }
 
 /// Asks a server that answers the first datagram with these; returns what it got, and from where.

@@ -119,7 +119,7 @@ impl Dialogue {
         assert!(outcome.took < limit + Duration::from_secs(5), "{}: took {:?}", self.kind, outcome.took);
         // What the kernel's buffers took comes on top of the limit.
         assert!(server.sent() < 16 * MIB, "{}: the server could send {} bytes", self.kind, server.sent());
-        (outcome.result, server.requests())
+        (outcome.into_result(), server.requests())
     }
 
     /// Asserts that all goes well over IPv4 and IPv6, byte for byte, and returns the description.
@@ -226,7 +226,7 @@ impl Dialogue {
         ] {
             let server = Server::listening("127.0.0.1:0", self.acts(), Some(tls)).await;
             let question = probe(self.kind, &target(server.at), &with(more));
-            let answer = ask(&*question, LONG, &trusting(&authority)).await.result;
+            let answer = ask(&*question, LONG, &trusting(&authority)).await.into_result();
             let code = answer.map_or_else(|failure| failure.code(), |_| "good".to_owned());
             assert_eq!(code, wanted, "{} {more:?}", self.kind);
             assert_eq!(*names.seen.lock().unwrap(), [asked.map(str::to_owned)], "{} {more:?}", self.kind);
@@ -241,7 +241,7 @@ impl Dialogue {
             let server = Server::start(script.clone()).await;
             let question = probe(self.kind, &target(server.at), self.options);
             let limit = if wanted == "tls-timeout" { SHORT } else { LONG };
-            let failure = ask(&*question, limit, &trusting(&authority)).await.result.unwrap_err();
+            let failure = ask(&*question, limit, &trusting(&authority)).await.into_result().unwrap_err();
             assert_eq!(failure.code(), wanted, "{} {script:?}", self.kind);
         }
     }

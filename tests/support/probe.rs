@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lvsentry::config::{Config, Inquiry};
 use lvsentry::model::{ProbeKey, Protocol, ServiceKey};
-use lvsentry::outcome::{Failure, Outcome};
+use lvsentry::outcome::Failure;
 use lvsentry::probe::options::Options;
 use lvsentry::probe::{Check, KINDS, Probe, Target, Tools, ask, kind};
 use lvsentry::span::Fault;
@@ -74,9 +74,13 @@ pub async fn outcome_within(
     options: &[(&'static str, &str)],
 ) -> Answer {
     let probe = probe(name, &target(at), options);
-    let Outcome { result, took, .. } = ask(&*probe, limit, &Tools::new()).await;
-    assert!(took < limit + Duration::from_secs(2), "took {took:?}, the limit was {limit:?}");
-    result
+    let outcome = ask(&*probe, limit, &Tools::new()).await;
+    assert!(
+        outcome.took < limit + Duration::from_secs(2),
+        "took {:?}, the limit was {limit:?}",
+        outcome.took
+    );
+    outcome.into_result()
 }
 
 /// The code of an expected failure.

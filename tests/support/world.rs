@@ -121,7 +121,7 @@ impl World {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let outcome = runtime.block_on(ask(&*probe, limit, &self.tools));
             assert!(outcome.took < limit + Duration::from_secs(2), "took {:?} of {limit:?}", outcome.took);
-            outcome.result
+            outcome.into_result()
         })
     }
 }

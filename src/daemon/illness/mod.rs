@@ -73,7 +73,7 @@ impl Evidence {
     /// Notes in an outcome what speaks against this host; `peer` is who was asked.
     pub async fn examine(&self, outcome: &mut Outcome, peer: Option<IpAddr>) {
         let Some(peer) = peer else { return };
-        let Err(failure) = &outcome.result else {
+        let Err(failure) = &*outcome.result else {
             lock(&self.blamed).remove(&peer);
             return;
         };

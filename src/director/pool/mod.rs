@@ -230,7 +230,7 @@ impl Pool {
 
     /// The last result of the server at place `i`, unless it is one that its health does not
     /// follow yet.
-    pub fn settled_answer(&self, i: usize) -> Option<Arc<Outcome>> {
+    pub fn settled_answer(&self, i: usize) -> Option<Outcome> {
         let member = self.roll.get(i)?;
         member.last.clone().filter(|outcome| outcome.is_good() == member.health.is_up())
     }
@@ -273,7 +273,7 @@ impl Pool {
 
     /// A result for the server at place `i`, the fallbacks following the servers; what people must
     /// hear of it goes to `notices`.
-    pub fn answered(&mut self, i: usize, outcome: &Arc<Outcome>, now: Moment, notices: &mut Vec<Notice>) {
+    pub fn answered(&mut self, i: usize, outcome: &Outcome, now: Moment, notices: &mut Vec<Notice>) {
         if self.roll.get(i).is_none() {
             return;
         }

@@ -117,7 +117,7 @@ impl World {
 /// The floor: no more than where each answer belongs.
 struct Stage {
     listeners: BTreeMap<ProbeKey, (ServiceKey, usize, SocketAddr)>,
-    last: BTreeMap<ServiceKey, Vec<Option<Arc<Outcome>>>>,
+    last: BTreeMap<ServiceKey, Vec<Option<Outcome>>>,
     table: Table,
 }
 
@@ -138,7 +138,7 @@ impl Stage {
         let (key, i, at) = self.listeners[probe];
         let slot = &mut self.last.get_mut(&key).unwrap()[i];
         let turned = slot.as_ref().is_some_and(|before| before.is_good() != outcome.is_good());
-        *slot = Some(Arc::new(outcome));
+        *slot = Some(outcome);
         if turned {
             let entry = self.table.services.get_mut(&key).unwrap();
             Arc::make_mut(entry).destinations.get_mut(&at).unwrap().weight = Weight::ZERO;
