@@ -36,7 +36,7 @@ const BUSY: Duration = Duration::from_millis(20);
 /// One thread's share.
 pub(super) struct Lane {
     runtime: Handle,
-    agenda: Mutex<Agenda<Arc<Prober>>>,
+    agenda: Mutex<Agenda<Prober>>,
     /// Told when another is the first on the agenda.
     sooner: Notify,
     burst: Arc<Semaphore>,
