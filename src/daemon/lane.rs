@@ -24,7 +24,7 @@ use super::prober::Prober;
 /// How many turns there are, so that neither a start with thousands of servers nor a process that was
 /// stopped for a while overflows anybody's queue or takes memory for all of them. One that is answered makes
 /// room for the next, so that the burst is as fast as the answers.
-pub(super) const BURST: usize = 16;
+pub(super) const BURST: usize = 8;
 
 /// How often as many more may go out while some wait: servers that hang must not delay the checks of
 /// the others.

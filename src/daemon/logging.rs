@@ -12,13 +12,13 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::Layer;
 
 use super::lock;
 use super::queue::{Guard, Queue, queue, say};
@@ -147,13 +147,11 @@ pub fn subscriber_as(
     let (err, stderr_guard) = queue(io::stderr());
     let lines = (stderr == Stderr::Lines).then(|| {
         let layer = tracing_subscriber::fmt::layer().with_writer(err.clone()).with_ansi(false);
-        // A library's debug lines are wanted only when asked for by RUST_LOG.
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        layer.with_target(false).with_timer(clock.clone()).with_filter(filter)
+        layer.with_target(false).with_timer(clock.clone()).with_filter(wanted())
     });
     let debug = (stderr == Stderr::Debug).then(|| {
         let layer = tracing_subscriber::fmt::layer().event_format(Debug).with_writer(err);
-        layer.with_filter(EnvFilter::new("info,lvsentry=debug"))
+        layer.with_filter(Targets::new().with_default(Level::INFO).with_target("lvsentry", Level::DEBUG))
     });
     let target = target.map(|target| Target::new(target, instance));
     let copy = target.clone().map(|target| {
@@ -163,6 +161,12 @@ pub fn subscriber_as(
     });
     let guards = Guards { target, _stderr: stderr_guard };
     (tracing_subscriber::registry().with(lines).with(debug).with(copy), guards)
+}
+
+/// Which lines people want: those that RUST_LOG asks for (`debug`, `info,hyper=trace`).
+fn wanted() -> Targets {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or_else(|| Targets::new().with_default(Level::INFO))
 }
 
 /// Under a supervisor lines go to standard output and nowhere else.

@@ -29,7 +29,7 @@ use crate::probe::{self, Tools};
 
 /// So many questions go out together. Those that are answered by then end before the next few begin, so that
 /// memory is for what servers take their time over, not for all that are due at once.
-const FEW: u64 = 16;
+const FEW: u64 = 8;
 
 /// All running probes.
 pub struct Probers {
