@@ -168,8 +168,12 @@ impl Holder {
                 all.chain([done(seq, 0)]).collect()
             }
             _ => {
-                let op =
-                    self.ops.iter().find(|op| wire::operation(header, op) == sent.bytes).unwrap().clone();
+                let op = self
+                    .ops
+                    .iter()
+                    .find(|op| Encoder::default().operation(header, op) == sent.bytes)
+                    .unwrap()
+                    .clone();
                 let is_new = matches!(op, Op::NewService(..) | Op::NewDestination(..));
                 if self.table.apply(&op) {
                     self.done.push(op);
