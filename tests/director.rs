@@ -253,8 +253,8 @@ impl World {
         let desired = self.director.table();
         let before = self.kernel.clone();
         let mut refused = false;
-        for part in [diff::grow, diff::shrink] {
-            for op in part(&self.kernel, &desired, &self.ours) {
+        for part in diff::PARTS {
+            for op in diff::of_all(part, &self.kernel, &desired, &self.ours) {
                 if self.refuse > 0 {
                     self.refuse -= 1;
                     refused = true;
@@ -301,15 +301,21 @@ proptest! {
         let mut ours: BTreeSet<_> = (1..5).map(key).collect();
         ours.remove(&key(foreign));
         let mut table = actual.clone();
-        for part in [diff::grow, diff::shrink] {
-            for op in part(&table, &desired, &ours) {
+        let mut count = 0;
+        for part in diff::PARTS {
+            for op in diff::of_all(part, &table, &desired, &ours) {
                 prop_assert!(table.apply(&op), "the kernel would refuse: {op}");
+                count += 1;
             }
         }
+        let distance = |key| match desired.entry(key) {
+            Some(want) => diff::distance(actual.entry(key), want),
+            None => usize::from(actual.entry(key).is_some()),
+        };
+        prop_assert_eq!(count, ours.iter().map(distance).sum::<usize>());
         prop_assert_eq!(part(&table, &ours), part(&desired, &ours));
         prop_assert_eq!(table.services.get(&key(foreign)), actual.services.get(&key(foreign)));
-        prop_assert!(diff::grow(&table, &desired, &ours).is_empty());
-        prop_assert!(diff::shrink(&table, &desired, &ours).is_empty());
+        prop_assert!(diff::PARTS.iter().all(|part| diff::of_all(*part, &table, &desired, &ours).is_empty()));
     }
 
     #[test]

@@ -221,8 +221,8 @@ impl Stage {
     fn reconcile(&mut self, out: &mut String) {
         let director = self.director.as_mut().unwrap();
         let desired = director.table();
-        for part in [diff::grow, diff::shrink] {
-            for op in part(&self.kernel, &desired, &self.ours) {
+        for part in diff::PARTS {
+            for op in diff::of_all(part, &self.kernel, &desired, &self.ours) {
                 let refused = self.refuse > 0 || !self.kernel.apply(&op);
                 self.refuse = self.refuse.saturating_sub(1);
                 writeln!(out, "  > {op}{}", if refused { " (refused)" } else { "" }).unwrap();

@@ -8,6 +8,7 @@
 
 mod agenda;
 mod alerting;
+pub mod apply;
 mod asked;
 pub mod changes;
 pub mod further;
@@ -38,7 +39,7 @@ pub mod syslog;
 pub mod telling;
 mod threads;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +64,7 @@ use crate::table::Table;
 use crate::table::drift::{Drift, What};
 use crate::table::flow::Flows;
 use alerting::Alerting;
+use apply::{Applied, Untold};
 use asked::Waiter;
 use changes::Changes;
 use further::Further;
@@ -72,7 +74,7 @@ use maintenance::{Maintenance, News};
 use monitor::Monitors;
 use prober::Probers;
 use recent::Recent;
-use reconcile::{Applied, Done, Reconciler};
+use reconcile::{Done, Reconciler};
 use results::Results;
 use role::Duty;
 
@@ -170,7 +172,7 @@ pub struct Daemon {
     /// Whether the callback is to be run once the file is read.
     callback_due: bool,
     /// Operations that are still to be told.
-    untold: VecDeque<Applied>,
+    untold: Untold,
     /// Until when what is to be removed must be, and the signal that asked for it.
     stopping: Option<(Instant, &'static str)>,
     started: Instant,
@@ -225,7 +227,7 @@ impl Daemon {
             reload_again: false,
             unasked: false,
             callback_due: false,
-            untold: VecDeque::new(),
+            untold: Untold::default(),
             stopping: None,
             started,
             now: started,
@@ -324,11 +326,11 @@ impl Daemon {
             Event::Kernel(Done::Read { kernel, scope, actual, drift }) => {
                 self.read(kernel, &scope, actual, &drift);
             }
-            Event::Kernel(Done::Applied { kernel, ours, results, view, took }) => {
-                journal::applied(results.len(), took);
-                let gone = self.reconciler.applied(kernel, &ours, &results, view, self.now);
+            Event::Kernel(Done::Applied { kernel, ours, steps, view, took }) => {
+                journal::applied(steps.iter().map(|step| step.count).sum(), took);
+                let gone = self.reconciler.applied(kernel, &ours, &steps, view, self.now);
                 gone.iter().for_each(|key| self.keeper.forget(key));
-                self.untold.extend(results);
+                self.untold.extend(steps);
             }
             Event::Kernel(Done::Counted { kernel, flows }) => self.counted(kernel, flows),
             Event::Ask(ask) => self.asked(ask),
@@ -398,10 +400,9 @@ impl Daemon {
                 if let Notice::OrderOver(..) | Notice::WeightBack(_) = notice {
                     self.keeper.remember(None);
                 }
-            } else if let Some(applied) = self.untold.pop_front() {
+            } else if let Some(applied) = self.untold.next() {
                 self.tell_applied(&applied);
             } else {
-                self.untold.shrink_to(TELL);
                 return true;
             }
         }

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ipvs::error::{OpError, ReadError};
+use super::apply::{Step, apply};
+use crate::ipvs::error::ReadError;
 use crate::ipvs::{Kernel, Scope};
 use crate::model::ServiceKey;
 use crate::table::flow::{Flow, Flows};
-use crate::table::{Entry, Op, Table, diff, drift, flow};
+use crate::table::{Entry, Table, drift, flow};
 
 /// How often the whole table is compared, at the most.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -85,8 +86,8 @@ pub enum Done {
         kernel: Box<dyn Kernel>,
         /// The services concerned.
         ours: BTreeSet<ServiceKey>,
-        /// Each operation, and how it went.
-        results: Vec<Applied>,
+        /// What was tried, in order.
+        steps: Vec<Step>,
         /// What the services look like now.
         view: Table,
         /// How long all of that took, finding out what to do included.
@@ -101,14 +102,6 @@ pub enum Done {
     },
 }
 
-/// One operation that was tried.
-pub struct Applied {
-    /// The operation.
-    pub op: Op,
-    /// How it went.
-    pub result: Result<(), OpError>,
-}
-
 impl Job {
     /// Does it. Blocks.
     pub fn run(self) -> Done {
@@ -119,52 +112,14 @@ impl Job {
                 Done::Read { kernel, scope, actual, drift }
             }
             Job::Apply { mut kernel, actual: mut view, desired, ours } => {
-                let (mut results, begun) = (Vec::new(), Instant::now());
-                let grow = diff::grow(&view, &desired, &ours);
-                carry_out(kernel.as_mut(), grow, &desired, &mut view, &mut results);
-                let shrink = diff::shrink(&view, &desired, &ours);
-                carry_out(kernel.as_mut(), shrink, &desired, &mut view, &mut results);
-                share(&mut view, &desired);
-                Done::Applied { kernel, ours, results, view, took: begun.elapsed() }
+                let begun = Instant::now();
+                let steps = apply(kernel.as_mut(), &mut view, &desired, &ours);
+                Done::Applied { kernel, ours, steps, view, took: begun.elapsed() }
             }
             Job::Count { mut kernel, keys } => {
                 let flows = kernel.flows(&keys);
                 Done::Counted { kernel, flows }
             }
-        }
-    }
-}
-
-fn carry_out(
-    kernel: &mut dyn Kernel,
-    ops: Vec<Op>,
-    desired: &Table,
-    view: &mut Table,
-    results: &mut Vec<Applied>,
-) {
-    if ops.is_empty() {
-        return;
-    }
-    let (answers, before) = (kernel.apply(&ops), results.len());
-    results.extend(ops.into_iter().zip(answers).map(|(op, result)| Applied { op, result }));
-    for of_one in results[before..].chunk_by(|a, b| a.op.service() == b.op.service()) {
-        let key = of_one[0].op.service();
-        let went_well = of_one.iter().filter(|applied| applied.result.is_ok());
-        match desired.services.get(key) {
-            // It was not there, and all of it was made: it is as it should be.
-            Some(entry) if !view.services.contains_key(key) && went_well.clone().count() == of_one.len() => {
-                view.services.insert(*key, entry.clone());
-            }
-            _ => went_well.for_each(|applied| _ = view.apply(&applied.op)),
-        }
-    }
-}
-
-/// What stands as it should is kept once.
-fn share(view: &mut Table, desired: &Table) {
-    for (key, entry) in &mut view.services {
-        if let Some(same) = desired.services.get(key).filter(|desired| *desired == entry) {
-            *entry = same.clone();
         }
     }
 }
@@ -398,14 +353,14 @@ impl Reconciler {
         &mut self,
         kernel: Box<dyn Kernel>,
         ours: &BTreeSet<ServiceKey>,
-        results: &[Applied],
+        steps: &[Step],
         mut view: Table,
         now: Instant,
     ) -> Vec<ServiceKey> {
         self.kernel = Some(kernel);
         let mut gone = Vec::new();
         let failed: BTreeSet<_> =
-            results.iter().filter(|r| r.result.is_err()).map(|r| *r.op.service()).collect();
+            steps.iter().filter(|step| !step.is_good()).map(|step| step.service).collect();
         for key in ours {
             self.view.services.remove(key);
             if failed.contains(key) {
@@ -474,9 +429,9 @@ mod tests {
         while let Some(job) = next {
             next = match job.run() {
                 Done::Read { kernel, scope, actual, .. } => reconciler.read(kernel, &scope, actual, now),
-                Done::Applied { kernel, ours, results, view, .. } => {
+                Done::Applied { kernel, ours, steps, view, .. } => {
                     meanwhile.take().into_iter().for_each(|meanwhile| meanwhile(reconciler));
-                    reconciler.applied(kernel, &ours, &results, view, now);
+                    reconciler.applied(kernel, &ours, &steps, view, now);
                     None
                 }
                 Done::Counted { .. } => panic!("nobody is drained"),

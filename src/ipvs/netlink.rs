@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::iter::{self, Peekable};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::consts::errno::{EAGAIN, EINTR, ENOBUFS, ENOENT, EPROTONOSUPPORT, ESRCH};
 use super::error::{OpError, OpenError, ReadError};
 use super::socket::Socket;
-use super::wire::{self, Body, Header, Malformed};
+use super::wire::{self, Body, Encoder, Header, Malformed};
 use super::{Kernel, Scope};
 use crate::model::{ServiceKey, Settings};
 use crate::table::flow::Flows;
@@ -20,8 +21,17 @@ use crate::table::{Destination, Entry, Op, Table};
 pub(super) const WINDOW: usize = 64;
 /// The most bytes in one send, unless one message has more.
 const WINDOW_BYTES: usize = 16 << 10;
+/// Room for an acknowledgement: 36 bytes, or with an error some 200 more that say what is wrong. Not more,
+/// since each answer of a window has a place of its own, and memory costs when it is touched.
+const STATUS: usize = 1 << 10;
+/// Room for an entry.
+const ENTRY: usize = 4 << 10;
+/// Room for a datagram of a dump: the kernel makes none above 32 KiB.
+const LIST: usize = 64 << 10;
 /// Datagrams of a dump fetched at once: a small list and its end come in two.
 const DUMP_DATAGRAMS: usize = 4;
+/// Room for all datagrams that are fetched at once.
+pub(super) const ROOM: usize = DUMP_DATAGRAMS * LIST;
 /// How often the datagrams of one dump are fetched, and how many datagrams of a window may answer nothing that is
 /// asked, at the most: a kernel that goes on and on is given up.
 const DUMP_MOST: usize = 1 << 14;
@@ -35,9 +45,9 @@ pub(super) trait Wire: Send {
     fn send(&mut self, messages: &[u8]) -> io::Result<()>;
 
     /// Waits for a datagram (a bounded time; `EAGAIN` when none came, `ENOBUFS` when some were
-    /// lost), and fetches it and those that are there already, up to `most`. Without `wait`, only
-    /// what is there.
-    fn receive(&mut self, most: usize, wait: bool) -> io::Result<Vec<&[u8]>>;
+    /// lost), and fetches it and those that are there already, up to `most` of up to `size` bytes each,
+    /// [`ROOM`] in all (`EMSGSIZE` when one is longer). Without `wait`, only what is there.
+    fn receive(&mut self, most: usize, size: usize, wait: bool) -> io::Result<Vec<&[u8]>>;
 }
 
 /// What is wrong with an answer that is none to us.
@@ -56,6 +66,9 @@ pub struct Netlink {
     family: u16,
     /// The next request's number, never 0.
     seq: u32,
+    /// The messages of a window, kept for the memory.
+    messages: Vec<u8>,
+    encoder: Encoder,
 }
 
 /// A question with one answer.
@@ -67,12 +80,20 @@ enum Question<'a> {
 }
 
 impl Question<'_> {
-    fn encode(&self, header: Header) -> Vec<u8> {
+    fn encode(&self, header: Header, encoder: &mut Encoder) -> Vec<u8> {
         match self {
             Question::Family => wire::get_family(header.seq),
             Question::Info => wire::get_info(header),
             Question::Service(key) => wire::get_service(header, key),
-            Question::Operation(op) => wire::operation(header, op),
+            Question::Operation(op) => encoder.operation(header, op),
+        }
+    }
+
+    /// The most bytes of its answer.
+    fn room(&self) -> usize {
+        match self {
+            Question::Operation(_) => STATUS,
+            Question::Family | Question::Info | Question::Service(_) => ENTRY,
         }
     }
 }
@@ -100,22 +121,23 @@ impl Netlink {
             EPROTONOSUPPORT => OpenError::NoIpvs,
             number => OpenError::Socket(number),
         })?;
-        let mut kernel = Netlink { wire, dial, family: 0, seq: 1 };
+        let mut kernel =
+            Netlink { wire, dial, family: 0, seq: 1, messages: Vec::new(), encoder: Encoder::default() };
         kernel.resolve().map_err(OpenError::from_read)?;
-        kernel.ask(&Question::Info).map_err(OpenError::from_read)?;
+        kernel.ask(Question::Info).map_err(OpenError::from_read)?;
         Ok(kernel)
     }
 
     /// Looks the family's number up, and says whether it is another than before.
     fn resolve(&mut self) -> Result<bool, ReadError> {
-        let family = wire::family(&self.ask(&Question::Family)?)?;
+        let family = wire::family(&self.ask(Question::Family)?)?;
         let is_new = family != self.family;
         self.family = family;
         Ok(is_new)
     }
 
-    fn ask(&mut self, question: &Question<'_>) -> Result<Vec<u8>, ReadError> {
-        match self.exchange(std::slice::from_ref(question)).pop() {
+    fn ask(&mut self, question: Question<'_>) -> Result<Vec<u8>, ReadError> {
+        match self.window(&mut iter::once(question).peekable()).pop() {
             Some(Answer::Entry(payload)) => Ok(payload),
             Some(Answer::Status(0)) => Err(ReadError::Malformed("a bare acknowledgement")),
             Some(Answer::Status(number)) => Err(ReadError::of(number)),
@@ -125,31 +147,24 @@ impl Netlink {
 
     // ---- questions with one answer each, in windows ----
 
-    /// Asks all questions, in order; as many answers, in the same order.
-    fn exchange(&mut self, questions: &[Question<'_>]) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(questions.len());
-        while let Some(rest) = questions.get(answers.len()..).filter(|rest| !rest.is_empty()) {
-            answers.extend(self.window(rest));
-        }
-        answers
-    }
-
-    /// Asks as many of the questions as one send takes, and collects their answers.
-    fn window(&mut self, questions: &[Question<'_>]) -> Vec<Answer> {
+    /// Asks as many of the questions, which are of one kind, as one send takes: as many answers, in their order.
+    fn window<'a>(&mut self, questions: &mut Peekable<impl Iterator<Item = Question<'a>>>) -> Vec<Answer> {
         let first = self.reserve();
-        let mut messages = Vec::new();
-        let mut count = 0;
-        for (question, seq) in questions.iter().take(WINDOW).zip(first..) {
-            let message = question.encode(Header { family: self.family, seq });
-            if count > 0 && messages.len() + message.len() > WINDOW_BYTES {
+        let (mut room, mut answers) = (0, Vec::new());
+        self.messages.clear();
+        for seq in (first..).take(WINDOW) {
+            let Some(question) = questions.peek() else { break };
+            let message = question.encode(Header { family: self.family, seq }, &mut self.encoder);
+            if !answers.is_empty() && self.messages.len() + message.len() > WINDOW_BYTES {
                 break;
             }
-            messages.extend(message);
-            count += 1;
+            self.messages.extend(message);
+            room = question.room();
+            answers.push(Answer::Lost);
+            questions.next();
         }
-        let mut answers = vec![Answer::Lost; count];
-        if self.wire.send(&messages).is_ok() {
-            self.collect(first, &mut answers);
+        if self.wire.send(&self.messages).is_ok() {
+            self.collect(first, room, &mut answers);
         }
         answers
     }
@@ -161,14 +176,14 @@ impl Netlink {
         first
     }
 
-    /// Reads until every answer is there, or no more come.
-    fn collect(&mut self, first: u32, answers: &mut [Answer]) {
+    /// Reads until every answer (of up to `room` bytes) is there, or no more come.
+    fn collect(&mut self, first: u32, room: usize, answers: &mut [Answer]) {
         let mut missing = answers.len();
         // Once answers were lost, those that were not are in the queue: do not wait for the others.
         let mut wait = true;
         let mut left = answers.len() + STRAY_MOST;
         while missing > 0 && left > 0 {
-            let datagrams = match self.wire.receive(missing, wait) {
+            let datagrams = match self.wire.receive(missing, room, wait) {
                 Ok(datagrams) => datagrams,
                 Err(error) if number(&error) == ENOBUFS && wait => {
                     wait = false;
@@ -221,7 +236,7 @@ impl Netlink {
     ) -> Result<(), ReadError> {
         self.wire.send(message).map_err(|error| ReadError::Other(number(&error)))?;
         for _ in 0..DUMP_MOST {
-            let datagrams = self.wire.receive(DUMP_DATAGRAMS, true).map_err(|error| unheard(&error))?;
+            let datagrams = self.wire.receive(DUMP_DATAGRAMS, LIST, true).map_err(|error| unheard(&error))?;
             for reply in datagrams.into_iter().flat_map(wire::replies) {
                 let reply = reply?;
                 match reply.body {
@@ -334,14 +349,16 @@ impl Netlink {
         &mut self,
         keys: impl Iterator<Item = &'a ServiceKey>,
     ) -> Result<BTreeMap<ServiceKey, Settings>, ReadError> {
-        let questions: Vec<_> = keys.map(Question::Service).collect();
+        let mut questions = keys.map(Question::Service).peekable();
         let mut services = BTreeMap::new();
-        for answer in self.exchange(&questions) {
-            match answer {
-                Answer::Entry(payload) => services.extend(wire::service(&payload)?),
-                Answer::Status(0 | ESRCH) => {}
-                Answer::Status(number) => return Err(ReadError::of(number)),
-                Answer::Lost => return Err(ReadError::Lost),
+        while questions.peek().is_some() {
+            for answer in self.window(&mut questions) {
+                match answer {
+                    Answer::Entry(payload) => services.extend(wire::service(&payload)?),
+                    Answer::Status(0 | ESRCH) => {}
+                    Answer::Status(number) => return Err(ReadError::of(number)),
+                    Answer::Lost => return Err(ReadError::Lost),
+                }
             }
         }
         Ok(services)
@@ -366,14 +383,14 @@ impl Kernel for Netlink {
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
         let mut results = vec![Err(OpError::Invalid(0)); ops.len()];
-        let sendable: Vec<usize> = (0..ops.len()).filter(|&i| wire::is_sendable(&ops[i])).collect();
-        let unknown = self.carry_out(ops, &sendable, &mut results);
+        let sendable = (0..ops.len()).filter(|&i| wire::is_sendable(&ops[i]));
+        let unknown = self.carry_out(ops, sendable, &mut results);
         if unknown.is_empty() {
             return results;
         }
         match self.resolve() {
             // The module was loaded anew: nothing of these was looked at.
-            Ok(true) => drop(self.carry_out(ops, &unknown, &mut results)),
+            Ok(true) => drop(self.carry_out(ops, unknown.iter().copied(), &mut results)),
             Ok(false) => {}
             Err(ReadError::NoIpvs) => {
                 for i in unknown {
@@ -390,18 +407,25 @@ impl Kernel for Netlink {
 impl Netlink {
     /// Carries out those of the operations that `places` names, writes down how each went, and
     /// returns the places of those for which the kernel did not find something (`ENOENT`).
-    fn carry_out(&mut self, ops: &[Op], places: &[usize], results: &mut [Result<(), OpError>]) -> Vec<usize> {
-        let questions: Vec<_> = places.iter().map(|&i| Question::Operation(&ops[i])).collect();
+    fn carry_out(
+        &mut self,
+        ops: &[Op],
+        mut places: impl Iterator<Item = usize> + Clone,
+        results: &mut [Result<(), OpError>],
+    ) -> Vec<usize> {
+        let mut questions = places.clone().map(|i| Question::Operation(&ops[i])).peekable();
         let mut unknown = Vec::new();
-        for (answer, &i) in self.exchange(&questions).into_iter().zip(places) {
-            if answer == Answer::Status(ENOENT) {
-                unknown.push(i);
+        while questions.peek().is_some() {
+            for (answer, i) in self.window(&mut questions).into_iter().zip(&mut places) {
+                if answer == Answer::Status(ENOENT) {
+                    unknown.push(i);
+                }
+                results[i] = match answer {
+                    Answer::Status(0) => Ok(()),
+                    Answer::Status(number) => Err(OpError::of(number, &ops[i])),
+                    Answer::Entry(_) | Answer::Lost => Err(OpError::Unknown),
+                };
             }
-            results[i] = match answer {
-                Answer::Status(0) => Ok(()),
-                Answer::Status(number) => Err(OpError::of(number, &ops[i])),
-                Answer::Entry(_) | Answer::Lost => Err(OpError::Unknown),
-            };
         }
         unknown
     }

@@ -168,8 +168,12 @@ impl Holder {
                 all.chain([done(seq, 0)]).collect()
             }
             _ => {
-                let op =
-                    self.ops.iter().find(|op| wire::operation(header, op) == sent.bytes).unwrap().clone();
+                let op = self
+                    .ops
+                    .iter()
+                    .find(|op| Encoder::default().operation(header, op) == sent.bytes)
+                    .unwrap()
+                    .clone();
                 let is_new = matches!(op, Op::NewService(..) | Op::NewDestination(..));
                 if self.table.apply(&op) {
                     self.done.push(op);
@@ -227,9 +231,10 @@ fn whatever_happens_to_answers_a_table_is_read_as_it_is_or_not_and_comes_right_a
             reads += 1;
             assert_eq!(actual, holder.lock().unwrap().table, "seed {seed}, round {round}");
             let mut view = actual;
-            carry_out(&mut kernel, &holder, &diff::grow(&view, &desired, &ours), &mut view);
-            let shrink = diff::shrink(&view, &desired, &ours);
-            carry_out(&mut kernel, &holder, &shrink, &mut view);
+            for part in diff::PARTS {
+                let ops = diff::of_all(part, &view, &desired, &ours);
+                carry_out(&mut kernel, &holder, &ops, &mut view);
+            }
         }
         assert_eq!(holder.lock().unwrap().table, desired, "seed {seed}");
     }

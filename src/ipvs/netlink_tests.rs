@@ -30,6 +30,8 @@ struct Log {
     errors: VecDeque<i32>,
     dials: usize,
     waits: Vec<bool>,
+    /// Room for each datagram, at each look for them.
+    sizes: Vec<usize>,
 }
 
 struct Scripted {
@@ -63,9 +65,10 @@ impl Wire for Scripted {
         Ok(())
     }
 
-    fn receive(&mut self, most: usize, wait: bool) -> io::Result<Vec<&[u8]>> {
+    fn receive(&mut self, most: usize, size: usize, wait: bool) -> io::Result<Vec<&[u8]>> {
         let mut log = self.log.lock().unwrap();
         log.waits.push(wait);
+        log.sizes.push(size);
         if let Some(number) = log.errors.pop_front() {
             return Err(io::Error::from_raw_os_error(number));
         }
@@ -73,6 +76,7 @@ impl Wire for Scripted {
             return Err(io::Error::from_raw_os_error(EAGAIN));
         }
         self.current = self.queue.drain(..most.min(self.queue.len())).collect();
+        assert!(most * size <= ROOM);
         Ok(self.current.iter().map(Vec::as_slice).collect())
     }
 }
@@ -100,7 +104,7 @@ fn done(seq: u32, number: i32) -> Vec<u8> {
 
 /// An entry as the kernel gives it: what it was sent, under the question's number.
 fn entry(seq: u32, op: &Op) -> Vec<u8> {
-    message(FAMILY, seq, &wire::operation(Header { family: FAMILY, seq }, op)[16..])
+    message(FAMILY, seq, &Encoder::default().operation(Header { family: FAMILY, seq }, op)[16..])
 }
 
 fn family_is(seq: u32, number: u16) -> Vec<u8> {
@@ -166,6 +170,7 @@ fn three_hundred_operations_go_in_windows_that_are_each_answered_before_the_next
         assert!(send.iter().all(|sent| sent.flags == 5 && sent.family == FAMILY && sent.seq != 0));
     }
     assert_eq!(log.waits.len(), 5, "one call fetches all answers of a window");
+    assert!(log.sizes.ends_with(&[STATUS; 5]), "and touches little memory");
 }
 
 #[test]

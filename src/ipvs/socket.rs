@@ -8,13 +8,8 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::Duration;
 
-use super::netlink::{WINDOW, Wire};
+use super::netlink::{ROOM, WINDOW, Wire};
 
-/// Room for one datagram of a dump: the kernel makes none above 32 KiB.
-const SLOT: usize = 64 << 10;
-/// Room for all datagrams of one call: a few of a dump, or a window of short answers, for each of
-/// which 4 KiB are left.
-const ROOM: usize = 4 * SLOT;
 /// Asked for as receive buffer: room for the answers to many windows.
 const RECEIVE_BUFFER: libc::c_int = 1 << 20;
 /// The kernel answers inside `send`: an answer that is not there then is lost.
@@ -53,9 +48,8 @@ impl Wire for Socket {
         }
     }
 
-    fn receive(&mut self, most: usize, wait: bool) -> io::Result<Vec<&[u8]>> {
-        let most = most.clamp(1, WINDOW);
-        let size = (ROOM / most).min(SLOT);
+    fn receive(&mut self, most: usize, size: usize, wait: bool) -> io::Result<Vec<&[u8]>> {
+        let most = most.min(WINDOW);
         let lengths = self.receive_into_slots(most, size, wait)?;
         Ok(self.room.chunks(size).zip(lengths).map(|(slot, length)| &slot[..length.min(size)]).collect())
     }

@@ -47,19 +47,39 @@ pub fn is_sendable(op: &Op) -> bool {
     }
 }
 
-/// An operation as a message that asks for an acknowledgement. It must be [`is_sendable`].
-pub fn operation(header: Header, op: &Op) -> Vec<u8> {
-    let (command, attributes) = match op {
-        Op::NewService(key, settings) => (IpvsCmd::NewService, vec![full_service(key, settings)]),
-        Op::SetService(key, settings) => (IpvsCmd::SetService, vec![full_service(key, settings)]),
-        Op::DelService(key) => (IpvsCmd::DelService, vec![key_of(key)]),
-        Op::NewDestination(key, at, d) => (IpvsCmd::NewDest, vec![key_of(key), full_destination(at, d)]),
-        Op::SetDestination(key, at, d) => (IpvsCmd::SetDest, vec![key_of(key), full_destination(at, d)]),
-        Op::DelDestination(key, at) => {
-            (IpvsCmd::DelDest, vec![key_of(key), nest(CmdAttr::Dest, destination_key(at))])
+/// Makes messages of operations, and remembers the service of the last: mostly the next is about the same.
+#[derive(Default)]
+pub struct Encoder {
+    service: Option<(ServiceKey, Nlattr<CmdAttr, Buffer>)>,
+}
+
+impl Encoder {
+    /// An operation as a message that asks for an acknowledgement. It must be [`is_sendable`].
+    pub fn operation(&mut self, header: Header, op: &Op) -> Vec<u8> {
+        let (command, attributes) = match op {
+            Op::NewService(key, settings) => (IpvsCmd::NewService, vec![full_service(key, settings)]),
+            Op::SetService(key, settings) => (IpvsCmd::SetService, vec![full_service(key, settings)]),
+            Op::DelService(key) => (IpvsCmd::DelService, vec![self.key_of(key)]),
+            Op::NewDestination(key, at, d) => {
+                (IpvsCmd::NewDest, vec![self.key_of(key), full_destination(at, d)])
+            }
+            Op::SetDestination(key, at, d) => {
+                (IpvsCmd::SetDest, vec![self.key_of(key), full_destination(at, d)])
+            }
+            Op::DelDestination(key, at) => {
+                let at = destination_key(at).attribute(CmdAttr::Dest);
+                (IpvsCmd::DelDest, vec![self.key_of(key), at])
+            }
+        };
+        message(header, NlmF::REQUEST | NlmF::ACK, command, IPVS_GENL_VERSION, attributes)
+    }
+
+    fn key_of(&mut self, key: &ServiceKey) -> Nlattr<CmdAttr, Buffer> {
+        match &self.service {
+            Some((known, attribute)) if known == key => attribute.clone(),
+            _ => self.service.insert((*key, key_of(key))).1.clone(),
         }
-    };
-    message(header, NlmF::REQUEST | NlmF::ACK, command, IPVS_GENL_VERSION, attributes)
+    }
 }
 
 /// Asks for one service; answered by it or by an error.
@@ -97,15 +117,16 @@ fn full_service(key: &ServiceKey, settings: &Settings) -> Nlattr<CmdAttr, Buffer
         (None, Family::V4) => (0, u32::MAX.to_be_bytes()),
         (None, Family::V6) => (0, 128u32.to_ne_bytes()),
     };
-    let mut attributes = service_key(key);
-    attributes.push(attribute(SvcAttr::SchedName, settings.scheduler.as_str()));
-    attributes.push(attribute(SvcAttr::Flags, flags(settings)));
-    attributes.push(attribute(SvcAttr::Timeout, seconds));
-    attributes.push(attribute(SvcAttr::Netmask, netmask));
-    if let Some(engine) = &settings.engine {
-        attributes.push(attribute(SvcAttr::PeName, engine.as_str()));
+    let nest = service_key(key)
+        .with(SvcAttr::SchedName, settings.scheduler.as_str())
+        .with(SvcAttr::Flags, flags(settings))
+        .with(SvcAttr::Timeout, seconds)
+        .with(SvcAttr::Netmask, netmask);
+    match &settings.engine {
+        Some(engine) => nest.with(SvcAttr::PeName, engine.as_str()),
+        None => nest,
     }
-    nest(CmdAttr::Service, attributes)
+    .attribute(CmdAttr::Service)
 }
 
 /// The flags, then the mask of those that are to be set or cleared: all.
@@ -123,20 +144,18 @@ fn flags(settings: &Settings) -> [u8; 8] {
 }
 
 fn key_of(key: &ServiceKey) -> Nlattr<CmdAttr, Buffer> {
-    nest(CmdAttr::Service, service_key(key))
+    service_key(key).attribute(CmdAttr::Service)
 }
 
-fn service_key(key: &ServiceKey) -> Vec<Nlattr<SvcAttr, Buffer>> {
-    let mut attributes = vec![attribute(SvcAttr::Af, family_number(key.family()))];
+fn service_key(key: &ServiceKey) -> Nest {
+    let nest = Nest::default().with(SvcAttr::Af, family_number(key.family()));
     match key {
-        ServiceKey::Address(protocol, at) => {
-            attributes.push(attribute(SvcAttr::Protocol, protocol_number(*protocol)));
-            attributes.push(attribute(SvcAttr::Addr, address_bytes(at.ip())));
-            attributes.push(attribute(SvcAttr::Port, at.port().to_be_bytes()));
-        }
-        ServiceKey::Mark(_, mark) => attributes.push(attribute(SvcAttr::Fwmark, *mark)),
+        ServiceKey::Address(protocol, at) => nest
+            .with(SvcAttr::Protocol, protocol_number(*protocol))
+            .with(SvcAttr::Addr, address_bytes(at.ip()))
+            .with(SvcAttr::Port, at.port().to_be_bytes()),
+        ServiceKey::Mark(_, mark) => nest.with(SvcAttr::Fwmark, *mark),
     }
-    attributes
 }
 
 fn full_destination(at: &SocketAddr, destination: &Destination) -> Nlattr<CmdAttr, Buffer> {
@@ -146,21 +165,20 @@ fn full_destination(at: &SocketAddr, destination: &Destination) -> Nlattr<CmdAtt
         Forward::Ipip => (IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
         Forward::Other(method, tunnel) => (method, tunnel),
     };
-    let mut attributes = destination_key(at);
-    attributes.push(attribute(DestAttr::FwdMethod, method));
-    attributes.push(attribute(DestAttr::Weight, destination.weight.get()));
-    attributes.push(attribute(DestAttr::UThresh, destination.upper));
-    attributes.push(attribute(DestAttr::LThresh, destination.lower));
-    attributes.push(attribute(DestAttr::TunType, tunnel));
-    nest(CmdAttr::Dest, attributes)
+    destination_key(at)
+        .with(DestAttr::FwdMethod, method)
+        .with(DestAttr::Weight, destination.weight.get())
+        .with(DestAttr::UThresh, destination.upper)
+        .with(DestAttr::LThresh, destination.lower)
+        .with(DestAttr::TunType, tunnel)
+        .attribute(CmdAttr::Dest)
 }
 
-fn destination_key(at: &SocketAddr) -> Vec<Nlattr<DestAttr, Buffer>> {
-    vec![
-        attribute(DestAttr::AddrFamily, family_number(Family::of(at.ip()))),
-        attribute(DestAttr::Addr, address_bytes(at.ip())),
-        attribute(DestAttr::Port, at.port().to_be_bytes()),
-    ]
+fn destination_key(at: &SocketAddr) -> Nest {
+    Nest::default()
+        .with(DestAttr::AddrFamily, family_number(Family::of(at.ip())))
+        .with(DestAttr::Addr, address_bytes(at.ip()))
+        .with(DestAttr::Port, at.port().to_be_bytes())
 }
 
 fn family_number(family: Family) -> u16 {
@@ -190,8 +208,34 @@ fn address_bytes(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-fn nest<T: NlAttrType>(number: CmdAttr, attributes: Vec<Nlattr<T, Buffer>>) -> Nlattr<CmdAttr, Buffer> {
-    typed(AttrType::from(u16::from(number) | NLA_F_NESTED), GenlBuffer::from_iter(attributes))
+/// Attributes that lie in another one, written one after the other: neli's builder would give each a buffer of
+/// its own first, which took as long as all the rest of a message.
+struct Nest(Cursor<Vec<u8>>);
+
+impl Default for Nest {
+    fn default() -> Nest {
+        // Enough for a destination, the longest of usual ones.
+        Nest(Cursor::new(Vec::with_capacity(96)))
+    }
+}
+
+impl Nest {
+    fn with<T: NlAttrType, P: Size + ToBytes>(mut self, number: T, payload: P) -> Nest {
+        let length = (2 * u16::type_size() + payload.unpadded_size()) as u16;
+        // A vector takes all that is written to it.
+        #[allow(clippy::expect_used)]
+        length
+            .to_bytes(&mut self.0)
+            .and_then(|()| number.into().to_bytes(&mut self.0))
+            .and_then(|()| payload.to_bytes(&mut self.0))
+            .and_then(|()| payload.pad(&mut self.0))
+            .expect("there is room");
+        self
+    }
+
+    fn attribute(self, number: CmdAttr) -> Nlattr<CmdAttr, Buffer> {
+        typed(AttrType::from(u16::from(number) | NLA_F_NESTED), Buffer::from(self.0.into_inner()))
+    }
 }
 
 fn attribute<T: NlAttrType, P: Size + ToBytes>(number: T, payload: P) -> Nlattr<T, Buffer> {

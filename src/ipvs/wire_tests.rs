@@ -7,6 +7,10 @@ use super::*;
 
 const HEADER: Header = Header { family: 28, seq: 7 };
 
+fn operation(header: Header, op: &Op) -> Vec<u8> {
+    Encoder::default().operation(header, op)
+}
+
 fn bytes_of(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
@@ -73,6 +77,20 @@ fn a_new_destination_has_its_services_key_and_all_that_a_set_must_carry() {
         Destination { forward: Forward::Ipip, weight: Weight::new(5).unwrap(), upper: 300, lower: 200 };
     let op = Op::NewDestination(tcp("127.0.0.10:80"), "127.0.1.4:80".parse().unwrap(), tunnel);
     assert_eq!(operation(HEADER, &op), expected);
+}
+
+#[test]
+fn messages_about_one_service_and_then_another_are_those_of_a_fresh_start() {
+    let at = "10.0.0.1:80".parse().unwrap();
+    let destination = Destination::new(Forward::Masq, Weight::ONE);
+    let of = |name| {
+        let key = tcp(name);
+        [Op::NewDestination(key, at, destination.clone()), Op::DelDestination(key, at), Op::DelService(key)]
+    };
+    let mut encoder = Encoder::default();
+    for op in [of("192.0.2.1:80"), of("192.0.2.2:80"), of("192.0.2.1:80")].concat() {
+        assert_eq!(encoder.operation(HEADER, &op), operation(HEADER, &op), "{op}");
+    }
 }
 
 #[cfg(target_endian = "little")]

@@ -2,61 +2,70 @@
 //! destination from a service that shall have one. Pure.
 //!
 //! The work comes in two parts. [`grow`] makes services and adds or edits what is to carry
-//! traffic. When it is done, and only on what then truly stands, [`shrink`] quiesces and removes.
-//! So a failed addition can never be followed by the removal of what it was to replace.
+//! traffic. When it is done for all, and only on what then truly stands, [`shrink`] quiesces and
+//! removes. So a failed addition can never be followed by the removal of what it was to replace.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{Destination, Entry, Op, Table};
 use crate::model::ServiceKey;
 
-/// What makes `actual` more like `desired` without taking anything away: new and changed services,
-/// then new destinations, then edits of destinations that carry traffic afterwards. Looks only at
-/// `ours`.
-pub fn grow(actual: &Table, desired: &Table, ours: &BTreeSet<ServiceKey>) -> Vec<Op> {
-    let mut ops = Vec::new();
-    for (key, want) in wanted(desired, ours) {
-        let have = actual.services.get(key).map(Arc::as_ref);
-        match have {
-            None => ops.push(Op::NewService(*key, want.settings.clone())),
-            Some(have) if have.settings != want.settings => {
-                ops.push(Op::SetService(*key, want.settings.clone()));
-            }
-            Some(_) => {}
+/// A part of the work, for one service: adds to the list what makes the first entry (none: it does not
+/// stand) more like the second (none: it is to go).
+pub type Part = fn(&ServiceKey, Option<&Entry>, Option<&Entry>, &mut Vec<Op>);
+
+/// Both parts, in their order.
+pub const PARTS: [Part; 2] = [grow, shrink];
+
+/// What makes a service more like what is wanted without taking anything away: itself or its settings,
+/// then new destinations, then edits of destinations that carry traffic afterwards.
+pub fn grow(key: &ServiceKey, have: Option<&Entry>, want: Option<&Entry>, ops: &mut Vec<Op>) {
+    let Some(want) = want else { return };
+    match have {
+        None => ops.push(Op::NewService(*key, want.settings.clone())),
+        Some(have) if have.settings != want.settings => {
+            ops.push(Op::SetService(*key, want.settings.clone()));
         }
-        add(key, have, want, &mut ops);
-        edit(key, have, want, |d| d.weight.is_live(), &mut ops);
+        Some(_) => {}
     }
-    ops
+    add(key, have, want, |d| d.weight.is_live(), ops);
+    add(key, have, want, |d| !d.weight.is_live(), ops);
+    edit(key, have, want, |d| d.weight.is_live(), ops);
 }
 
 /// What is left to do after [`grow`] was carried out as far as the kernel let it: edits to weight
-/// 0, removed destinations, removed services. `actual` is what stands after that. A service that
+/// 0, removed destinations, the removed service. `have` is what stands after that. A service that
 /// shall be live, and of whose live destinations none has come to stand, keeps all it has.
-pub fn shrink(actual: &Table, desired: &Table, ours: &BTreeSet<ServiceKey>) -> Vec<Op> {
-    let mut ops = Vec::new();
-    for (key, want) in wanted(desired, ours) {
-        let Some(have) = actual.services.get(key) else { continue };
-        if want.is_live() && !serves(have, want) {
-            continue;
-        }
-        edit(key, Some(have), want, |d| !d.weight.is_live(), &mut ops);
-        for at in have.destinations.keys().filter(|at| !want.destinations.contains_key(at)) {
-            ops.push(Op::DelDestination(*key, *at));
-        }
+pub fn shrink(key: &ServiceKey, have: Option<&Entry>, want: Option<&Entry>, ops: &mut Vec<Op>) {
+    let Some(stands) = have else { return };
+    let Some(want) = want else { return ops.push(Op::DelService(*key)) };
+    if want.is_live() && !serves(stands, want) {
+        return;
     }
-    let gone = ours.iter().filter(|key| !desired.services.contains_key(key));
-    ops.extend(gone.filter(|key| actual.services.contains_key(key)).map(|key| Op::DelService(*key)));
+    edit(key, have, want, |d| !d.weight.is_live(), ops);
+    let gone = stands.destinations.keys().filter(|at| !want.destinations.contains_key(at));
+    ops.extend(gone.map(|at| Op::DelDestination(*key, *at)));
+}
+
+/// A part of the work for all of `ours`, in the order in which it is to be done.
+pub fn of_all(part: Part, actual: &Table, desired: &Table, ours: &BTreeSet<ServiceKey>) -> Vec<Op> {
+    let mut ops = Vec::new();
+    order(desired, ours).for_each(|key| part(key, actual.entry(key), desired.entry(key), &mut ops));
     ops
 }
 
-fn wanted<'a>(
-    desired: &'a Table,
-    ours: &'a BTreeSet<ServiceKey>,
-) -> impl Iterator<Item = (&'a ServiceKey, &'a Entry)> {
-    let all = desired.services.iter().map(|(key, entry)| (key, entry.as_ref()));
-    all.filter(|(key, _)| ours.contains(key))
+/// Services in the order in which they are looked at: what is to go comes last.
+pub fn order<'a>(desired: &Table, ours: &'a BTreeSet<ServiceKey>) -> impl Iterator<Item = &'a ServiceKey> {
+    let stays = |key: &&ServiceKey| desired.services.contains_key(key);
+    ours.iter().filter(stays).chain(ours.iter().filter(move |key| !stays(key)))
+}
+
+/// How many operations it takes to make one entry into the other.
+pub fn distance(have: Option<&Entry>, want: &Entry) -> usize {
+    let Some(have) = have else { return 1 + want.destinations.len() };
+    let wrong = want.destinations.iter().filter(|(at, d)| have.destinations.get(at) != Some(d));
+    let gone = have.destinations.keys().filter(|at| !want.destinations.contains_key(at));
+    usize::from(have.settings != want.settings) + wrong.count() + gone.count()
 }
 
 /// Whether some destination carries traffic now and shall do so.
@@ -65,12 +74,17 @@ fn serves(have: &Entry, want: &Entry) -> bool {
     live.any(|(at, _)| have.destinations.get(at).is_some_and(|d| d.weight.is_live()))
 }
 
-/// New destinations, those that carry traffic first.
-fn add(key: &ServiceKey, have: Option<&Entry>, want: &Entry, ops: &mut Vec<Op>) {
+/// New destinations, those that `which` picks.
+fn add(
+    key: &ServiceKey,
+    have: Option<&Entry>,
+    want: &Entry,
+    which: fn(&Destination) -> bool,
+    ops: &mut Vec<Op>,
+) {
     let missing = |at| have.is_none_or(|have| !have.destinations.contains_key(at));
-    let fresh = || want.destinations.iter().filter(|(at, _)| missing(*at));
-    let (live, idle): (Vec<_>, Vec<_>) = fresh().partition(|(_, d)| d.weight.is_live());
-    ops.extend(live.into_iter().chain(idle).map(|(at, d)| Op::NewDestination(*key, *at, d.clone())));
+    let fresh = want.destinations.iter().filter(|(at, d)| which(d) && missing(*at));
+    ops.extend(fresh.map(|(at, d)| Op::NewDestination(*key, *at, d.clone())));
 }
 
 /// Edits of the destinations that stand and differ, of those that `which` picks.

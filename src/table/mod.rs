@@ -148,6 +148,11 @@ impl Table {
         }
     }
 
+    /// A service.
+    pub fn entry(&self, key: &ServiceKey) -> Option<&Entry> {
+        self.services.get(key).map(Arc::as_ref)
+    }
+
     /// A service, to be changed in this table and no other.
     pub fn entry_mut(&mut self, key: &ServiceKey) -> Option<&mut Entry> {
         self.services.get_mut(key).map(Arc::make_mut)

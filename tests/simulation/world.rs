@@ -533,8 +533,8 @@ impl World {
                     self.inform(Event::Idle(key, idle));
                 }
             }
-            Done::Applied { kernel, ours, results, view, .. } => {
-                self.reconciler.applied(kernel, &ours, &results, view, now);
+            Done::Applied { kernel, ours, steps, view, .. } => {
+                self.reconciler.applied(kernel, &ours, &steps, view, now);
             }
         }
     }

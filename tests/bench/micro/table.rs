@@ -5,8 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use lvsentry::model::Weight;
-use lvsentry::table::diff::{grow, shrink};
-use lvsentry::table::{Op, Table};
+use lvsentry::table::{Op, Table, diff};
 
 use crate::pair::Pairs;
 use crate::plan::LARGE;
@@ -22,9 +21,10 @@ pub(crate) fn measure(pairs: &mut Pairs) {
     let mut add = |id, name, actual: &Table, floor, least: &dyn Fn(&Table) -> usize| {
         let ours: BTreeSet<_> = LARGE.keys().collect();
         let mut grown = actual.clone();
-        assert!(grow(actual, &desired, &ours).iter().all(|op| grown.apply(op)));
-        let diff = || -> [Vec<Op>; 2] { [grow(actual, &desired, &ours), shrink(&grown, &desired, &ours)] };
-        pairs.add(id, name, |b| b.iter(diff), floor, |b| b.iter(|| least(black_box(actual))));
+        let part = |part, actual: &Table| -> Vec<Op> { diff::of_all(part, actual, &desired, &ours) };
+        assert!(part(diff::grow, actual).iter().all(|op| grown.apply(op)));
+        let both = || [part(diff::grow, actual), part(diff::shrink, &grown)];
+        pairs.add(id, name, |b| b.iter(both), floor, |b| b.iter(|| least(black_box(actual))));
     };
     let walk = |actual: &Table| differing(actual, black_box(&desired));
     let name = "diff of 10,000 servers, nothing changed";

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use lvsentry::ipvs::wire::{Body, Header, destination, operation, replies};
+use lvsentry::ipvs::wire::{Body, Encoder, Header, destination, replies};
 use lvsentry::model::{Family, Forward, Weight};
 use lvsentry::table::{Destination, Op};
 
@@ -19,12 +19,16 @@ pub(crate) fn measure(pairs: &mut Pairs) {
     let new = |key, at| Op::NewDestination(key, at, Destination::new(Forward::Masq, Weight::ONE));
     let of = |(i, key)| LARGE.servers(i).map(move |at| new(key, at));
     let ops: Vec<Op> = LARGE.keys().enumerate().flat_map(of).collect();
-    let messages: Vec<_> = ops.iter().map(|op| operation(HEADER, op)).collect();
+    let encoded = || {
+        let mut encoder = Encoder::default();
+        ops.iter().map(move |op| encoder.operation(HEADER, op))
+    };
+    let messages: Vec<_> = encoded().collect();
     let mut bytes = Vec::with_capacity(messages.iter().map(Vec::len).sum());
     pairs.add(
         "encode",
         "10,000 operations as messages",
-        |b| b.iter(|| joined(ops.iter().map(|op| operation(HEADER, op)))),
+        |b| b.iter(|| joined(encoded())),
         "ready messages copied to one buffer",
         |b| {
             b.iter(|| {
