@@ -22,6 +22,7 @@ BIN = "/var/tmp/bench"
 UML = os.path.join(HERE, "..", "lab", "uml")
 RUN = "/run/bench"
 NS = 1e9
+AGAIN = 3             # an adoption, which is over in a second, is measured so often: the median counts
 sys.path.insert(0, HERE)
 
 
@@ -485,7 +486,14 @@ def m_startdead(lab, a):
 
 
 def m_adopt(lab, a):
-    """Kill -9, then start again on the table that was left. What is touched, what goes dark?"""
+    """Kill -9, then start again on the table that was left, again and again: the median's time, and all that was touched."""
+    rounds = sorted((adopt(lab, a) for _ in range(AGAIN)), key=lambda r: r["every_server_probed_s"] or a.patience)
+    touched = sum((collections.Counter(r["events"]) for r in rounds), collections.Counter())
+    return rounds[AGAIN // 2] | {"events": dict(touched), "all_s": [r["every_server_probed_s"] for r in rounds]}
+
+
+def adopt(lab, a):
+    """What is touched by a kill -9 and a start, what goes dark?"""
     lab.kill()
     time.sleep(0.7)
     lab.table.read()
