@@ -26,9 +26,10 @@ use super::prober::Prober;
 /// room for the next, so that the burst is as fast as the answers.
 pub(super) const BURST: usize = 8;
 
-/// How often as many more may go out while some wait: servers that hang must not delay the checks of
+/// How often and how many more may go out while some wait: servers that hang must not delay the checks of
 /// the others.
 const RELIEF: Duration = Duration::from_millis(25);
+const MORE: usize = 12;
 
 /// How long a thread is at work in that time when it has as much as it can do.
 const BUSY: Duration = Duration::from_millis(20);
@@ -135,8 +136,8 @@ async fn relieve(lane: Arc<Lane>) {
             0 => added -= lane.burst.forget_permits(added),
             _ if is_busy => {}
             _ => {
-                lane.burst.add_permits(BURST);
-                added += BURST;
+                lane.burst.add_permits(MORE);
+                added += MORE;
             }
         }
     }
