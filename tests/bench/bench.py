@@ -268,7 +268,7 @@ class Lab:
             with open("/run/cg/sut/cgroup.procs", "w") as f:
                 f.write("0")
         t = now()
-        self.proc = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=enter, start_new_session=True)
+        self.proc = subprocess.Popen(argv, env=os.environ | self.sut.environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=enter, start_new_session=True)
         return t
 
     def pids(self):

@@ -71,7 +71,8 @@ class Run:
         self.sut, self.folder = load(name), tempfile.mkdtemp(dir=site.work)
         self.sut.generate(site.spec, self.folder)
         base, end = site.stats()[0], time.time() + 300
-        self.proc = subprocess.Popen(self.sut.start(self.folder), stdout=open(f"{self.folder}/out", "w"), stderr=subprocess.STDOUT, start_new_session=True)
+        env, out = os.environ | self.sut.environment(), open(f"{self.folder}/out", "w")
+        self.proc = subprocess.Popen(self.sut.start(self.folder), env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         while time.time() < end and site.stats()[0] - base < site.a.rounds * site.n:     # the first rounds carry the start's work
             time.sleep(0.5)
 

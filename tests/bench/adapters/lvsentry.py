@@ -27,12 +27,14 @@ class Adapter(ldirectord.Adapter):
                 f.write(text.replace("https: {", "https: { verify: nothing,"))
 
     def start(self, folder):
-        """As packaging/lvsentry.service starts it."""
         flags = ["--no-kernel"] if self.opt["kernel"] == "no" else []
         flags += ["--workers", self.opt["workers"]] if self.opt["workers"] else []
-        trust = ["env", "SSL_CERT_FILE=/var/tmp/bench/cert.pem"] if self.opt["verify"] == "chain" else []
-        heap = [] if self.opt["workers"] else ["env", "MALLOC_ARENA_MAX=1"]
-        return heap + trust + [binary(), "run", "-c", self.file, "--socket", f"{folder}/sock"] + flags
+        return [binary(), "run", "-c", self.file, "--socket", f"{folder}/sock"] + flags
+
+    def environment(self):
+        """As packaging/lvsentry.service sets it."""
+        heap = {} if self.opt["workers"] else {"MALLOC_ARENA_MAX": "1"}
+        return heap | ({"SSL_CERT_FILE": "/var/tmp/bench/cert.pem"} if self.opt["verify"] == "chain" else {})
 
     def ask(self, folder, *words):
         """Has the running daemon answer a question of the command line's."""
