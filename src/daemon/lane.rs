@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::agenda::Agenda;
+use super::agenda::{Agenda, GRAIN};
 use super::load::Count;
 use super::lock;
 use super::prober::Prober;
@@ -94,8 +94,10 @@ impl Lane {
         let first = lock(&self.agenda).first();
         let sooner = self.sooner.notified();
         match first {
-            // Either is as good.
-            Some(due) => drop(timeout_at(due, sooner).await),
+            // Either is as good. The outer timer never fires: it is there so that the runtime, when the inner one has,
+            // knows of one that comes before the deadlines of the exchanges that begin then. For each
+            // timer that comes before all it knows, it wakes itself: a write, and a look for events.
+            Some(due) => drop(timeout_at(due + GRAIN, timeout_at(due, sooner)).await),
             None => sooner.await,
         }
     }

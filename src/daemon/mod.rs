@@ -282,7 +282,7 @@ impl Daemon {
     /// Works until it is stopped and what is to be removed is removed.
     pub async fn run(mut self) {
         self.further.want(&self.config.execute);
-        self.now = Instant::now();
+        self.woke();
         loop {
             let told = self.act();
             if let Some((_, signal)) = self.stopping.filter(|_| self.is_done()) {
@@ -292,14 +292,17 @@ impl Daemon {
                 info!(id = "stopped", "Linux Director Daemon terminated on signal: {signal}");
                 return;
             }
-            let until = if told { self.deadline() } else { self.now };
-            let next = tokio::time::timeout_at(until, self.events.recv()).await;
-            self.now = Instant::now();
-            match next {
-                // The daemon holds a sender of its own, so that the channel never ends.
-                Ok(event) => event.into_iter().for_each(|event| self.take(event)),
-                Err(_) if told => self.inform(Input::Tick),
-                Err(_) => {}
+            if told {
+                let next = tokio::time::timeout_at(self.deadline(), self.events.recv()).await;
+                self.woke();
+                match next {
+                    // The daemon holds a sender of its own, so that the channel never ends.
+                    Ok(event) => event.into_iter().for_each(|event| self.take(event)),
+                    Err(_) => self.inform(Input::Tick),
+                }
+            } else {
+                tokio::task::yield_now().await;
+                self.woke();
             }
             // What came in together is taken in together: one look at the kernel serves all.
             for _ in 0..QUEUE {
@@ -307,6 +310,11 @@ impl Daemon {
                 self.take(event);
             }
         }
+    }
+
+    fn woke(&mut self) {
+        self.now = Instant::now();
+        self.recent.woke();
     }
 
     fn take(&mut self, event: Event) {

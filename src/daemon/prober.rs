@@ -25,6 +25,7 @@ use super::threads::Threads;
 use super::{Event, Task, lock};
 use crate::config::Inquiry;
 use crate::model::ProbeKey;
+use crate::probe::dial::Stopwatch;
 use crate::probe::{self, Tools};
 
 /// So many questions go out together. Those that are answered by then end before the next few begin, so that
@@ -93,19 +94,18 @@ impl Probers {
     /// their place in the schedule.
     pub fn change(&mut self, gone: &[ProbeKey], new: impl IntoIterator<Item = (ProbeKey, Inquiry)>) {
         self.end(gone);
-        let news = new.into_iter();
-        let mut new = vec![Vec::new(); self.lanes.len()];
-        for (key, inquiry) in news {
+        let mut shares = vec![Vec::new(); self.lanes.len()];
+        for (key, inquiry) in new {
             let phase = phase(self.begun, inquiry.interval);
             let prober = Arc::new(Prober { key, inquiry, phase, state: Mutex::new(State::Waits) });
-            new[(self.begun % self.lanes.len() as u64) as usize].push(prober.clone());
+            shares[(self.begun % self.lanes.len() as u64) as usize].push(prober.clone());
             self.begun += 1;
             self.running.insert(key, prober);
         }
-        for (lane, new) in self.lanes.iter().zip(new) {
+        for (lane, share) in self.lanes.iter().zip(shares) {
             lane.reserve(self.running.len().div_ceil(self.lanes.len()));
-            let tasks = new.len().min(BURST);
-            let new = Arc::new(Mutex::new(new.into_iter()));
+            let tasks = share.len().min(BURST);
+            let new = Arc::new(Mutex::new(share.into_iter()));
             (0..tasks).for_each(|_| drop(lane.spawn(firsts(self.shared.clone(), lane.clone(), new.clone()))));
         }
     }
@@ -190,7 +190,7 @@ async fn firsts(shared: Arc<Shared>, lane: Arc<Lane>, new: Arc<Mutex<vec::IntoIt
         let Some(prober) = lock(&new).next() else { return };
         let turn = lane.turn().await;
         let slot = shared.slots.clone().acquire_owned().await.ok();
-        ask(&shared, &lane, &prober, (None, Instant::now()), [turn, slot]);
+        ask(&shared, &lane, &prober, None, [turn, slot]);
     }
 }
 
@@ -238,18 +238,15 @@ async fn later(
         lane.tally.missed(missed);
         at += interval.saturating_mul(missed);
     }
-    ask(shared, lane, prober, (Some(at), begun), [turn, slot]);
+    ask(shared, lane, prober, Some(at), [turn, slot]);
     begun
 }
 
-/// For which slot a question is, if it is not the first, and when it begins.
-type Times = (Option<Instant>, Instant);
-
-/// Begins a question, if it is still wanted.
-fn ask(shared: &Arc<Shared>, lane: &Arc<Lane>, prober: &Arc<Prober>, times: Times, held: Held) {
+/// Begins a question, if it is still wanted: for this slot, if it is not the first.
+fn ask(shared: &Arc<Shared>, lane: &Arc<Lane>, prober: &Arc<Prober>, at: Option<Instant>, held: Held) {
     let mut state = lock(&prober.state);
     if !matches!(*state, State::Ended) {
-        let question = question(shared.clone(), lane.clone(), prober.clone(), times, held);
+        let question = question(shared.clone(), lane.clone(), prober.clone(), at, held);
         *state = State::Asks(lane.spawn(question).abort_handle());
     }
 }
@@ -259,14 +256,15 @@ async fn question(
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     prober: Arc<Prober>,
-    (at, begun): Times,
+    at: Option<Instant>,
     _held: Held,
 ) {
     let Inquiry { probe, interval, timeout } = &prober.inquiry;
-    let mut outcome = probe::ask(probe.as_ref(), *timeout, &shared.tools).await;
+    let watch = Stopwatch::start();
+    let mut outcome = probe::ask_since(watch, probe.as_ref(), *timeout, &shared.tools).await;
     shared.evidence.examine(&mut outcome, probe.peer()).await;
-    // Nothing was looked up after a good answer: its end is known, near enough.
-    let ended = if outcome.is_good() { begun + outcome.took } else { Instant::now() };
+    // Nothing was looked up after a good answer: its end is known.
+    let ended = if outcome.is_good() { watch.at(outcome.took) } else { Instant::now() };
     // The receiver is gone only when the daemon ends, and this task with it.
     if let Err(TrySendError::Full(event)) = shared.events.try_send(Event::Answered(prober.key, outcome)) {
         let _ = shared.events.send(event).await;

@@ -21,15 +21,22 @@ pub struct Recent {
     told: VecDeque<Arc<Happening>>,
     next: broadcast::Sender<Arc<Happening>>,
     number: u64,
+    /// When the loop woke, by people's clock, if something was told since.
+    woke: Option<Timestamp>,
 }
 
 impl Default for Recent {
     fn default() -> Recent {
-        Recent { told: VecDeque::new(), next: broadcast::Sender::new(ROOM), number: 0 }
+        Recent { told: VecDeque::new(), next: broadcast::Sender::new(ROOM), number: 0, woke: None }
     }
 }
 
 impl Recent {
+    /// The loop woke: what it tells until it sleeps again has one time.
+    pub fn woke(&mut self) {
+        self.woke = None;
+    }
+
     /// Something was told.
     pub fn add(
         &mut self,
@@ -40,7 +47,7 @@ impl Recent {
     ) {
         self.number += 1;
         let (service, server) = (service.map(|key| key.id()), server.map(|at| at.to_string()));
-        let time = Timestamp::now().to_string();
+        let time = self.woke.get_or_insert_with(Timestamp::now).to_string();
         let happening =
             Arc::new(Happening { number: self.number, time, id: id.into(), service, server, text });
         if self.told.len() == ROOM {

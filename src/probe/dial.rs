@@ -57,7 +57,7 @@ impl Stopwatch {
     }
 
     /// The moment when it shows that time.
-    pub(super) fn at(&self, time: Duration) -> Instant {
+    pub fn at(&self, time: Duration) -> Instant {
         self.0 + time
     }
 }

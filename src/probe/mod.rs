@@ -171,7 +171,11 @@ const STEPS: u32 = 4;
 
 /// Asks once, within one deadline for all of it: `timeout` for each attempt that the probe makes.
 pub async fn ask(probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome {
-    let watch = Stopwatch::start();
+    ask_since(Stopwatch::start(), probe, timeout, tools).await
+}
+
+/// The same, for who wants to know when it began: at the start of `watch`, which is now.
+pub async fn ask_since(watch: Stopwatch, probe: &dyn Probe, timeout: Duration, tools: &Tools) -> Outcome {
     let call = Call::new(timeout, tools);
     let limit = timeout.saturating_mul(probe.attempts());
     let (answer, took, behind) = within(watch, limit, probe.ask(&call)).await;

@@ -63,12 +63,12 @@ impl Maintenance {
     /// A configuration comes into force. What its directory holds must have been heard before, so
     /// that nobody who is in maintenance comes up for a moment. The answer is who is held under it.
     pub fn set(&mut self, config: &Config) -> Held {
-        // Without a directory nobody is held, whatever he is called.
-        let of = config.maintenance.as_ref().map(|_| config);
-        let servers =
-            of.into_iter().flat_map(|config| config.plan.services.values()).flat_map(|s| &s.servers);
-        self.servers = servers.map(|server| server.address).collect();
-        self.written = of.map(|config| config.names.clone()).unwrap_or_default();
+        let servers = config.plan.services.values().flat_map(|service| &service.servers);
+        (self.servers, self.written) = match config.maintenance {
+            Some(_) => (servers.map(|server| server.address).collect(), config.names.clone()),
+            // Without a directory nobody is held, whatever he is called.
+            None => Default::default(),
+        };
         let ours: BTreeSet<IpAddr> = self.servers.iter().map(SocketAddr::ip).collect();
         // Names of the last load count until this one has its own.
         self.found.retain(|ip, _| ours.contains(ip));
