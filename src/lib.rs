@@ -10,6 +10,7 @@
 //! says who may use whom.
 
 pub mod alert;
+pub mod calm;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -6,6 +6,7 @@ use tracing::{error, info};
 
 use super::changes::Changes;
 use super::{Daemon, Event, Input, journal, maintenance};
+use crate::calm::calmly;
 use crate::config::Loaded;
 use crate::config::diagnostic::Report;
 use crate::http::ask::{Refusal, Reloaded};
@@ -41,7 +42,7 @@ impl Daemon {
         self.loading = true;
         self.reloading = std::mem::take(&mut self.reload_asked);
         let (loader, sender, before) = (self.loader.clone(), self.sender.clone(), self.config.clone());
-        tokio::task::spawn_blocking(move || {
+        calmly(move || {
             let loaded = loader().map(|mut loaded| {
                 let changes = Changes::new(&before, &mut loaded.config);
                 (loaded, changes)
@@ -98,7 +99,7 @@ impl Daemon {
         journal::report(&loaded.report);
         let before = std::mem::replace(&mut self.config, Arc::new(loaded.config));
         // To give back what a large one takes would hold the loop up for milliseconds.
-        tokio::task::spawn_blocking(move || drop(before));
+        calmly(move || drop(before));
         self.results.forget(&changes.gone);
         self.probers.change(&changes.gone, changes.new);
         self.tell_workers();

@@ -38,6 +38,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
+use crate::calm::calmly;
 use ask::{Ask, Obeyed, Refusal, Snapshot};
 use follow::Follow;
 use request::{LiftRequest, OrderRequest, Turned, query};
@@ -278,8 +279,11 @@ async fn events(words: Option<&str>, site: &Site) -> Result<Response<Body>, Prob
 
 /// Makes a large answer where that holds nobody up.
 async fn aside(make: impl FnOnce() -> Response<Body> + Send + 'static) -> Result<Response<Body>, Problem> {
+    let (reply, answer) = oneshot::channel();
+    // Who does not wait for it any more does not get it.
+    calmly(move || drop(reply.send(make())));
     // It fails only when the runtime ends.
-    tokio::task::spawn_blocking(make).await.map_err(|_| Refusal::Ending.into())
+    answer.await.map_err(|_| Refusal::Ending.into())
 }
 
 fn done(obeyed: &Obeyed) -> Response<Body> {

@@ -32,9 +32,7 @@ class Adapter(ldirectord.Adapter):
         return [binary(), "run", "-c", self.file, "--socket", f"{folder}/sock"] + flags
 
     def environment(self):
-        """As packaging/lvsentry.service sets it."""
-        heap = {} if self.opt["workers"] else {"MALLOC_ARENA_MAX": "1"}
-        return heap | ({"SSL_CERT_FILE": "/var/tmp/bench/cert.pem"} if self.opt["verify"] == "chain" else {})
+        return {"SSL_CERT_FILE": "/var/tmp/bench/cert.pem"} if self.opt["verify"] == "chain" else {}
 
     def ask(self, folder, *words):
         """Has the running daemon answer a question of the command line's."""
