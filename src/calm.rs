@@ -4,18 +4,21 @@ use std::thread;
 
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
+use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// What such a thread asks for (setpriority(2)): a tenth of what the others get, where there is not enough for all.
 const NICE: i32 = 10;
 
-/// Does it. Each has a thread of its own, since who has lowered his priority may not raise it again.
+/// Does it, within the runtime that this must be called in. Each has a thread of its own, since who has lowered his priority may not raise it again.
 pub fn calmly(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let runtime = Handle::current();
     spawn_blocking(move || {
         let mut work = Some(work);
         let mut once = || work.take().into_iter().for_each(|work| work());
         thread::scope(|scope| {
             let run = || {
+                let _within = runtime.enter();
                 // What can't be lowered only disturbs more.
                 let _ = setpriority_process(Some(gettid()), NICE);
                 once();

@@ -49,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["span"]),
     ("outcome", &[]),
     ("span", &[]),
+    ("calm", &[]),
     ("table", &[]),
     ("director", &["table"]),
     ("ipvs", &["table"]),
@@ -57,9 +58,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("alert", &["config", "probe"]),
     ("convert", &["config", "probe"]),
     ("cli", &["config"]),
-    ("http", &["director", "table"]),
+    ("http", &["calm", "director", "table"]),
     ("client", &["cli", "http"]),
-    ("daemon", &["alert", "cli", "config", "probe", "director", "http", "ipvs", "table"]),
+    ("daemon", &["alert", "calm", "cli", "config", "probe", "director", "http", "ipvs", "table"]),
     ("ldirectord", &["config", "daemon", "http", "ipvs"]),
 ];
 
