@@ -1,4 +1,4 @@
-//! Long work that can wait, on threads that let checks have the processor first.
+//! Long work that can wait, on threads that let checks have the processors first.
 
 use std::thread;
 
@@ -10,6 +10,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// What such a thread asks for (setpriority(2)): a tenth of what the others get, where there is not enough for all.
 const NICE: i32 = 10;
 
+/// Whether it asks for less. On the only processor it would wait for all that runs there, and a reload for seconds.
+fn lowers() -> bool {
+    thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+}
+
 /// Does it, within the runtime that this must be called in. Each has a thread of its own, since who has lowered his priority may not raise it again.
 pub fn calmly(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let runtime = Handle::current();
@@ -19,8 +24,10 @@ pub fn calmly(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         thread::scope(|scope| {
             let run = || {
                 let _within = runtime.enter();
-                // What can't be lowered only disturbs more.
-                let _ = setpriority_process(Some(gettid()), NICE);
+                if lowers() {
+                    // What can't be lowered only disturbs more.
+                    let _ = setpriority_process(Some(gettid()), NICE);
+                }
                 once();
             };
             // Without a thread to be had it is done on this one.
@@ -44,7 +51,7 @@ mod tests {
         let priority = || getpriority_process(Some(gettid())).unwrap();
         let before = priority();
         calmly(move || sender.send(priority()).unwrap()).await.unwrap();
-        assert_eq!(priorities.iter().collect::<Vec<_>>(), [NICE]);
+        assert_eq!(priorities.iter().collect::<Vec<_>>(), [if lowers() { NICE } else { before }]);
         assert_eq!(
             spawn_blocking(priority).await.unwrap(),
             before,

@@ -377,4 +377,33 @@ mod tests {
         let (asked, busy) = (hangs.asked.load(Relaxed), hangs.busy.load(Relaxed));
         assert_eq!((asked, busy), (1, 0), "an exchange ends, and who waited for its slot is not asked");
     }
+
+    /// How many writes this thread has made (proc_pid_io(5)).
+    fn writes() -> u64 {
+        let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        io.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_runtime_does_not_wake_itself_for_each_deadline() {
+        let (events, mut answers) = mpsc::channel(10);
+        let mut probers = Probers::new(Tools::new(), 10, events, 1);
+        let echo = Arc::new(Echo { ends: true, ..Echo::default() });
+        let often = |(key, inquiry)| (key, Inquiry { interval: GRAIN * 8, ..inquiry });
+        probers.change(&[], inquiries(8, &echo).into_iter().map(often));
+        // To wake the test itself takes a write, to wake a task does not.
+        let asked = tokio::spawn(async move {
+            let mut hear = async |count| {
+                for _ in 0..count {
+                    answers.recv().await.unwrap();
+                }
+                writes()
+            };
+            // The first ones come as they can.
+            let before = hear(16).await;
+            hear(40).await - before
+        });
+        let writes = asked.await.unwrap();
+        assert!(writes < 20, "{writes} writes for 40 questions");
+    }
 }
