@@ -10,29 +10,30 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// What such a thread asks for (setpriority(2)): a tenth of what the others get, where there is not enough for all.
 const NICE: i32 = 10;
 
-/// Whether it asks for less. On the only processor it would wait for all that runs there, and a reload for seconds.
+/// Whether work has a thread that asks for less. On the only processor it would wait for all that runs there, and a reload for seconds.
 fn lowers() -> bool {
     thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
 }
 
-/// Does it, within the runtime that this must be called in. Each has a thread of its own, since who has lowered his priority may not raise it again.
+/// Does it, within the runtime that this must be called in. What asks for less has a thread of its own, since who has
+/// lowered his priority may not raise it again.
 pub fn calmly(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let runtime = Handle::current();
     spawn_blocking(move || {
         let mut work = Some(work);
         let mut once = || work.take().into_iter().for_each(|work| work());
-        thread::scope(|scope| {
-            let run = || {
-                let _within = runtime.enter();
-                if lowers() {
+        if lowers() {
+            thread::scope(|scope| {
+                let run = || {
+                    let _within = runtime.enter();
                     // What can't be lowered only disturbs more.
                     let _ = setpriority_process(Some(gettid()), NICE);
-                }
-                once();
-            };
-            // Without a thread to be had it is done on this one.
-            let _ = thread::Builder::new().name("calm".into()).spawn_scoped(scope, run);
-        });
+                    once();
+                };
+                let _ = thread::Builder::new().name("calm".into()).spawn_scoped(scope, run);
+            });
+        }
+        // On the only processor, or without a thread to be had, it is done on this one.
         once();
     })
 }
