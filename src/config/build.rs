@@ -42,11 +42,10 @@ pub fn build(source: &Source, draft: Draft, kinds: Kinds, faults: &mut Faults) -
             ..Config::default()
         },
     };
-    builder.config.names = names(&draft.services);
-    // What a draft took is there for what is made of the next.
-    for service in draft.services {
-        builder.service(&service);
+    for service in &draft.services {
+        builder.service(service);
     }
+    builder.config.names = names(&draft.services);
     builder.config
 }
 
