@@ -118,6 +118,8 @@ fn a_clock_that_jumps_changes_nothing() {
     let stage = Stage::new(2);
     let daemon = Daemon::start(&stage.director, format!("{HEAD}{}", service(&TWO)).as_bytes());
     stage.expect(&daemon, "both are in", &Stage::table([1, 2]));
+    // It is told after it is done.
+    (1..=2).for_each(|n| expect_line(&daemon, &format!("Added real server: 10.2.0.{n}:80")));
     let client = stage.asks();
     let before = daemon.log();
     let epoch = (SystemTime::now(), Instant::now());
