@@ -107,16 +107,10 @@ impl Lane {
         self.runtime.metrics().worker_total_busy_duration(0)
     }
 
-    /// Takes a turn, if there is one.
-    pub(super) fn try_turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.burst.clone().try_acquire_owned().ok()
-    }
-
     /// Waits for a turn.
     pub(super) async fn turn(self: &Arc<Lane>) -> Option<OwnedSemaphorePermit> {
-        let turn = self.try_turn();
-        if turn.is_some() {
-            return turn;
+        if let Ok(turn) = self.burst.clone().try_acquire_owned() {
+            return Some(turn);
         }
         if !self.relieving.swap(true, Relaxed) {
             self.spawn(relieve(self.clone()));

@@ -221,11 +221,8 @@ async fn later(
 ) -> Instant {
     let (mut begun, mut turn) = (now, None);
     if begun.saturating_duration_since(due) > GRAIN {
-        turn = lane.try_turn();
-        if turn.is_none() {
-            turn = lane.turn().await;
-            begun = Instant::now();
-        }
+        turn = lane.turn().await;
+        begun = Instant::now();
     }
     let mut slot = shared.slots.clone().try_acquire_owned().ok();
     if slot.is_none() {

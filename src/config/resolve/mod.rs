@@ -38,8 +38,7 @@ pub fn resolve(source: &Source, raw: &Raw, names: &dyn Names, faults: &mut Fault
     let places = BTreeMap::new();
     let mut resolver =
         Resolver { source, names, lookup: &lookup, globals: &globals, fallbacks, faults, places, servers: 0 };
-    let mut services = Vec::with_capacity(raw.blocks.len());
-    services.extend(raw.blocks.iter().filter_map(|block| resolver.block(block)));
+    let services: Vec<_> = raw.blocks.iter().filter_map(|block| resolver.block(block)).collect();
     unset_quiescent(&services, faults);
     let path = |found: &Found<std::path::PathBuf>| Said::at(found.value.clone(), found.span.clone());
     let text = |found: &Found<String>| Said::at(found.value.clone(), found.span.clone());
