@@ -957,7 +957,7 @@ def main():
     p.add_argument("--limit", type=int, default=900, help="seconds for the whole run")
     p.add_argument("--tag", default="", help="added to the result's file name")
     p.add_argument("--out")
-    p.add_argument("--cpu", help="pin the guest to this host CPU")
+    p.add_argument("--cpu", default=str(max(os.sched_getaffinity(0))), help="the host's CPU that the guest stays on; its last, unless told")
     p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.inside:
@@ -966,8 +966,7 @@ def main():
     if not a.out:
         name = re.sub(r"[^A-Za-z0-9=]+", "-", os.path.basename(a.sut))
         a.out = f"{HERE}/results/{name}_{a.check}_n{a.n}_i{a.interval:g}{'_' + a.tag if a.tag else ''}.json"
-    pin = ["taskset", "-c", a.cpu] if a.cpu else []
-    argv = pin + [UML, "-m", a.mem, "-t", str(a.limit), "/usr/bin/python3", os.path.abspath(__file__), "--inside", "--out", a.out] + [x for x in sys.argv[1:] if x != "--inside"]
+    argv = ["taskset", "-c", a.cpu, UML, "-m", a.mem, "-t", str(a.limit), "/usr/bin/python3", os.path.abspath(__file__), "--inside", "--out", a.out] + [x for x in sys.argv[1:] if x != "--inside"]
     guest = subprocess.Popen(argv)
     while guest.poll() is None:
         time.sleep(0.01)
