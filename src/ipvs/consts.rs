@@ -106,6 +106,12 @@ pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(super) const NLMSG_MIN_TYPE: u16 = 16;
 /// An attribute that holds attributes (`NLA_F_NESTED`).
 pub(super) const NLA_F_NESTED: u16 = 0x8000;
+/// What of an attribute's type is its number (`NLA_TYPE_MASK`).
+pub(super) const NLA_TYPE_MASK: u16 = 0x3fff;
+/// Length of an attribute's header, in bytes (`NLA_HDRLEN`).
+pub(super) const NLA_HDRLEN: usize = 4;
+/// Length of a generic netlink message's own header, in bytes (`GENL_HDRLEN`).
+pub(super) const GENL_HDRLEN: usize = 4;
 
 /// Error numbers, as on Linux (`asm-generic/errno.h`).
 pub(super) mod errno {

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use neli::consts::genl::{Cmd, CtrlAttr, CtrlCmd, NlAttrType};
 use neli::consts::nl::NlmF;
-use neli::genl::{AttrType, GenlAttrHandle, Genlmsghdr, GenlmsghdrBuilder, Nlattr, NlattrBuilder};
+use neli::genl::{AttrType, GenlmsghdrBuilder, Nlattr, NlattrBuilder};
 use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::types::{Buffer, GenlBuffer};
-use neli::{FromBytes, FromBytesWithInput, Size, ToBytes, TypeSize};
+use neli::{Size, ToBytes, TypeSize};
 
 use super::consts::errno::EINTR;
 use super::consts::*;
@@ -361,102 +361,89 @@ fn number(bytes: &[u8]) -> Option<u32> {
 
 /// The number of the family, from the controller's answer.
 pub fn family(payload: &[u8]) -> Result<u16, Malformed> {
-    let message = parse::<CtrlCmd, CtrlAttr>(payload)?;
-    let attributes = message.attrs().get_attr_handle();
-    attributes.get_attr_payload_as(CtrlAttr::FamilyId).map_err(|_| Malformed("a family without its number"))
+    Attributes::of(payload)?.u16(CtrlAttr::FamilyId).ok_or(Malformed("a family without its number"))
 }
 
 /// A service; none when it is of a protocol that we have no name for.
 pub fn service(payload: &[u8]) -> Result<Option<(ServiceKey, Settings)>, Malformed> {
-    let message = parse::<IpvsCmd, CmdAttr>(payload)?;
-    let outer = message.attrs().get_attr_handle();
-    let service = outer
-        .get_nested_attributes::<SvcAttr>(CmdAttr::Service)
-        .map_err(|_| Malformed("a service without its attributes"))?;
-    let Some(key) = decode_key(&service)? else { return Ok(None) };
-    Ok(Some((key, decode_settings(&service, key.family())?)))
+    let service = Attributes::of(payload)?
+        .nested(CmdAttr::Service)
+        .ok_or(Malformed("a service without its attributes"))?;
+    let Some(key) = decode_key(service)? else { return Ok(None) };
+    Ok(Some((key, decode_settings(service, key.family())?)))
 }
 
-fn decode_key(service: &GenlAttrHandle<'_, SvcAttr>) -> Result<Option<ServiceKey>, Malformed> {
-    let family = decode_family(value(service, SvcAttr::Af).ok_or(Malformed("a service without family"))?)?;
-    if let Some(mark) = value(service, SvcAttr::Fwmark) {
+fn decode_key(service: Attributes) -> Result<Option<ServiceKey>, Malformed> {
+    let family = decode_family(service.u16(SvcAttr::Af).ok_or(Malformed("a service without family"))?)?;
+    if let Some(mark) = service.u32(SvcAttr::Fwmark) {
         return Ok(Some(ServiceKey::Mark(family, mark)));
     }
-    let protocol: u16 = value(service, SvcAttr::Protocol).ok_or(Malformed("a service without protocol"))?;
-    let protocol = match protocol {
+    let protocol = match service.u16(SvcAttr::Protocol).ok_or(Malformed("a service without protocol"))? {
         IPPROTO_TCP => Protocol::Tcp,
         IPPROTO_UDP => Protocol::Udp,
         IPPROTO_SCTP => Protocol::Sctp,
         _ => return Ok(None),
     };
-    let ip = bytes(service, SvcAttr::Addr).and_then(|bytes| decode_address(family, bytes));
-    let port = value(service, SvcAttr::Port).map(u16::from_be_bytes);
+    let ip = service.get(SvcAttr::Addr).and_then(|bytes| decode_address(family, bytes));
+    let port = service.first(SvcAttr::Port).map(u16::from_be_bytes);
     let (Some(ip), Some(port)) = (ip, port) else { return Err(Malformed("a service without its address")) };
     Ok(Some(ServiceKey::Address(protocol, SocketAddr::new(ip, port))))
 }
 
-fn decode_settings(service: &GenlAttrHandle<'_, SvcAttr>, family: Family) -> Result<Settings, Malformed> {
-    let flags: u32 = value(service, SvcAttr::Flags).ok_or(Malformed("a service without flags"))?;
-    let netmask = value(service, SvcAttr::Netmask).map(|mask: [u8; 4]| match family {
+fn decode_settings(service: Attributes, family: Family) -> Result<Settings, Malformed> {
+    let flags = service.u32(SvcAttr::Flags).ok_or(Malformed("a service without flags"))?;
+    let netmask = service.first(SvcAttr::Netmask).map(|mask| match family {
         Family::V4 => u32::from_be_bytes(mask),
         Family::V6 => u32::from_ne_bytes(mask),
     });
-    let persistence = match (flags & IP_VS_SVC_F_PERSISTENT, value(service, SvcAttr::Timeout), netmask) {
+    let persistence = match (flags & IP_VS_SVC_F_PERSISTENT, service.u32(SvcAttr::Timeout), netmask) {
         (0, ..) => None,
         (_, Some(seconds), Some(netmask)) => Some(Persistence { seconds, netmask }),
         _ => return Err(Malformed("a persistent service without timeout or netmask")),
     };
     Ok(Settings {
         // A service without a scheduler carries the word `none` or nothing.
-        scheduler: text(service, SvcAttr::SchedName).unwrap_or_else(|| "none".into()),
+        scheduler: service.text(SvcAttr::SchedName).unwrap_or_else(|| "none".into()),
         flags: flags & IP_VS_SVC_F_SCHED,
         one_packet: flags & IP_VS_SVC_F_ONEPACKET != 0,
         persistence,
-        engine: text(service, SvcAttr::PeName),
+        engine: service.text(SvcAttr::PeName),
     })
 }
 
 /// A destination of a service of that family (which old kernels do not repeat).
 pub fn destination(payload: &[u8], service: Family) -> Result<(SocketAddr, Destination), Malformed> {
-    decoded(payload, service, decode_destination)
+    let (at, destination) = decode_place(payload, service)?;
+    Ok((at, decode_destination(destination)?))
 }
 
 /// The connections of a destination of a service of that family.
 pub fn flow(payload: &[u8], service: Family) -> Result<(SocketAddr, Flow), Malformed> {
-    decoded(payload, service, |destination| {
-        let Destination { weight, .. } = decode_destination(destination)?;
-        let count =
-            |attribute| value(destination, attribute).ok_or(Malformed("a destination without counts"));
-        Ok(Flow { weight, active: count(DestAttr::ActiveConns)?, inactive: count(DestAttr::InactConns)? })
-    })
+    let (at, destination) = decode_place(payload, service)?;
+    let Destination { weight, .. } = decode_destination(destination)?;
+    let count = |number| destination.u32(number).ok_or(Malformed("a destination without counts"));
+    Ok((at, Flow { weight, active: count(DestAttr::ActiveConns)?, inactive: count(DestAttr::InactConns)? }))
 }
 
-/// A destination's address, and what `decode` makes of the rest.
-fn decoded<T>(
-    payload: &[u8],
-    service: Family,
-    decode: impl FnOnce(&GenlAttrHandle<'_, DestAttr>) -> Result<T, Malformed>,
-) -> Result<(SocketAddr, T), Malformed> {
-    let message = parse::<IpvsCmd, CmdAttr>(payload)?;
-    let outer = message.attrs().get_attr_handle();
-    let destination = outer
-        .get_nested_attributes::<DestAttr>(CmdAttr::Dest)
-        .map_err(|_| Malformed("a destination without its attributes"))?;
-    let family = value(&destination, DestAttr::AddrFamily).map_or(Ok(service), decode_family)?;
-    let ip = bytes(&destination, DestAttr::Addr).and_then(|bytes| decode_address(family, bytes));
-    let port = value(&destination, DestAttr::Port).map(u16::from_be_bytes);
+/// A destination's address, and its attributes.
+fn decode_place(payload: &[u8], service: Family) -> Result<(SocketAddr, Attributes<'_>), Malformed> {
+    let destination = Attributes::of(payload)?
+        .nested(CmdAttr::Dest)
+        .ok_or(Malformed("a destination without its attributes"))?;
+    let family = destination.u16(DestAttr::AddrFamily).map_or(Ok(service), decode_family)?;
+    let ip = destination.get(DestAttr::Addr).and_then(|bytes| decode_address(family, bytes));
+    let port = destination.first(DestAttr::Port).map(u16::from_be_bytes);
     let (Some(ip), Some(port)) = (ip, port) else {
         return Err(Malformed("a destination without its address"));
     };
-    Ok((SocketAddr::new(ip, port), decode(&destination)?))
+    Ok((SocketAddr::new(ip, port), destination))
 }
 
-fn decode_destination(destination: &GenlAttrHandle<'_, DestAttr>) -> Result<Destination, Malformed> {
-    let method: u32 = value(destination, DestAttr::FwdMethod)
-        .ok_or(Malformed("a destination without forwarding method"))?;
-    let weight: u32 =
-        value(destination, DestAttr::Weight).ok_or(Malformed("a destination without weight"))?;
-    let tunnel: u8 = value(destination, DestAttr::TunType).unwrap_or(IP_VS_CONN_F_TUNNEL_TYPE_IPIP);
+fn decode_destination(destination: Attributes) -> Result<Destination, Malformed> {
+    let method =
+        destination.u32(DestAttr::FwdMethod).ok_or(Malformed("a destination without forwarding method"))?;
+    let weight = destination.u32(DestAttr::Weight).ok_or(Malformed("a destination without weight"))?;
+    let tunnel = destination.first(DestAttr::TunType).map_or(IP_VS_CONN_F_TUNNEL_TYPE_IPIP, u8::from_ne_bytes);
     Ok(Destination {
         forward: match (method & IP_VS_CONN_F_FWD_MASK, tunnel) {
             (IP_VS_CONN_F_MASQ, _) => Forward::Masq,
@@ -465,8 +452,8 @@ fn decode_destination(destination: &GenlAttrHandle<'_, DestAttr>) -> Result<Dest
             (method, tunnel) => Forward::Other(method, tunnel),
         },
         weight: Weight::new(weight).ok_or(Malformed("a destination with a negative weight"))?,
-        upper: value(destination, DestAttr::UThresh).unwrap_or(0),
-        lower: value(destination, DestAttr::LThresh).unwrap_or(0),
+        upper: destination.u32(DestAttr::UThresh).unwrap_or(0),
+        lower: destination.u32(DestAttr::LThresh).unwrap_or(0),
     })
 }
 
@@ -485,28 +472,71 @@ fn decode_address(family: Family, bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn parse<C, T>(payload: &[u8]) -> Result<Genlmsghdr<C, T>, Malformed>
-where
-    C: Cmd + TypeSize,
-    T: NlAttrType,
-{
-    Genlmsghdr::from_bytes_with_input(&mut Cursor::new(payload), payload.len())
-        .map_err(|_| Malformed("a message's attributes do not fit it"))
+/// Attributes of an answer, read where they lie: neli gives each a buffer of its own first, which took 25 times as long,
+/// and the table is read again and again.
+#[derive(Clone, Copy)]
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// Those of a message of generic netlink: they come after its header (`struct genlmsghdr`).
+    fn of(payload: &'a [u8]) -> Result<Attributes<'a>, Malformed> {
+        let attributes = payload.get(GENL_HDRLEN..).and_then(Attributes::whole);
+        attributes.ok_or(Malformed("a message's attributes do not fit it"))
+    }
+
+    /// Attributes that fill these bytes; none when a length is wrong.
+    fn whole(bytes: &'a [u8]) -> Option<Attributes<'a>> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            (_, _, rest) = next_attribute(rest)?;
+        }
+        Some(Attributes(bytes))
+    }
+
+    /// The payload of the first attribute with this number.
+    fn get(self, number: impl NlAttrType) -> Option<&'a [u8]> {
+        let (number, mut rest): (u16, _) = (number.into(), self.0);
+        loop {
+            let (kind, payload, tail) = next_attribute(rest)?;
+            if kind == number {
+                return Some(payload);
+            }
+            rest = tail;
+        }
+    }
+
+    /// The attributes that lie in another one; none when it is missing or a length is wrong.
+    fn nested(self, number: impl NlAttrType) -> Option<Attributes<'a>> {
+        Attributes::whole(self.get(number)?)
+    }
+
+    /// The first bytes of an attribute; none when it is missing or too short.
+    fn first<const N: usize>(self, number: impl NlAttrType) -> Option<[u8; N]> {
+        self.get(number)?.first_chunk().copied()
+    }
+
+    fn u16(self, number: impl NlAttrType) -> Option<u16> {
+        self.first(number).map(u16::from_ne_bytes)
+    }
+
+    fn u32(self, number: impl NlAttrType) -> Option<u32> {
+        self.first(number).map(u32::from_ne_bytes)
+    }
+
+    /// A text without its NUL; none when it is missing or empty.
+    fn text(self, number: impl NlAttrType) -> Option<String> {
+        let bytes = self.get(number)?.split(|&b| b == 0).next()?;
+        (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+    }
 }
 
-/// An attribute's value; none when it is missing or too short.
-fn value<T: NlAttrType, R: FromBytes>(attributes: &GenlAttrHandle<'_, T>, number: T) -> Option<R> {
-    attributes.get_attr_payload_as(number).ok()
-}
-
-fn bytes<'a, T: NlAttrType>(attributes: &'a GenlAttrHandle<'_, T>, number: T) -> Option<&'a [u8]> {
-    attributes.get_attribute(number).map(|attribute| attribute.nla_payload().as_ref())
-}
-
-/// A text without its NUL; none when it is missing or empty.
-fn text<T: NlAttrType>(attributes: &GenlAttrHandle<'_, T>, number: T) -> Option<String> {
-    let bytes = bytes(attributes, number)?.split(|&b| b == 0).next()?;
-    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+/// The number and the payload of the first attribute (`struct nlattr`), and what comes after it; none when its length is
+/// wrong.
+fn next_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let half = |at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    let length = usize::from(half(0)?);
+    let payload = bytes.get(NLA_HDRLEN..length)?;
+    Some((half(2)? & NLA_TYPE_MASK, payload, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
 #[cfg(all(test, target_endian = "little"))]
