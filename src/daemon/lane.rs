@@ -26,10 +26,8 @@ use super::prober::Prober;
 /// room for the next, so that the burst is as fast as the answers.
 pub(super) const BURST: usize = 8;
 
-/// How often and how many more may go out while some wait: servers that hang must not delay the checks of
-/// the others.
+/// How often more may go out while some wait: servers that hang must not delay the checks of the others.
 const RELIEF: Duration = Duration::from_millis(25);
-const MORE: usize = 12;
 
 /// How long a thread is at work in that time when it has as much as it can do.
 const BUSY: Duration = Duration::from_millis(20);
@@ -43,6 +41,8 @@ pub(super) struct Lane {
     burst: Arc<Semaphore>,
     /// How many wait for a turn.
     waiting: AtomicUsize,
+    /// How many waited and got one.
+    served: AtomicUsize,
     /// Whether somebody sees to it that they get one.
     relieving: AtomicBool,
     pub(super) tally: Tally,
@@ -57,6 +57,7 @@ impl Lane {
             sooner: Notify::new(),
             burst: Arc::new(Semaphore::new(BURST)),
             waiting: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
             relieving: AtomicBool::new(false),
             tally: Tally::default(),
         }
@@ -119,6 +120,7 @@ impl Lane {
         // The semaphore is never closed, so that the permit is always there.
         let turn = self.burst.clone().acquire_owned().await.ok();
         self.waiting.fetch_sub(1, Relaxed);
+        self.served.fetch_add(1, Relaxed);
         turn
     }
 }
@@ -129,8 +131,9 @@ impl Lane {
 async fn relieve(lane: Arc<Lane>) {
     let mut added = 0;
     loop {
-        let (due, busy) = (Instant::now() + RELIEF, lane.busy());
+        let (due, busy, served) = (Instant::now() + RELIEF, lane.busy(), lane.served.load(Relaxed));
         sleep_until(due).await;
+        let served = lane.served.load(Relaxed).wrapping_sub(served);
         let is_busy = due.elapsed() >= RELIEF || lane.busy().saturating_sub(busy) >= BUSY;
         match lane.waiting.load(Relaxed) {
             0 if added == 0 => break,
@@ -138,12 +141,23 @@ async fn relieve(lane: Arc<Lane>) {
             0 => added -= lane.burst.forget_permits(added),
             _ if is_busy => {}
             _ => {
-                lane.burst.add_permits(MORE);
-                added += MORE;
+                let more = more(served, BURST + added);
+                lane.burst.add_permits(more);
+                added += more;
             }
         }
     }
     lane.relieving.store(false, Relaxed);
+}
+
+/// How many more may go out when so many of those that waited were `served` in a [`RELIEF`], by so many turns: many
+/// where turns were held for longer than that, few where servers are only far.
+fn more(served: usize, turns: usize) -> usize {
+    match served / turns {
+        0 => 12,
+        1..4 => 2,
+        _ => 0,
+    }
 }
 
 /// What a lane counts, first questions left out: those come when they can.
