@@ -198,3 +198,13 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_turns_are_held_the_more_are_added() {
+        assert_eq!([0, 7, 8, 31, 32, 200].map(|served| more(served, BURST)), [12, 12, 2, 2, 0, 0]);
+    }
+}

@@ -443,7 +443,8 @@ fn decode_destination(destination: Attributes) -> Result<Destination, Malformed>
     let method =
         destination.u32(DestAttr::FwdMethod).ok_or(Malformed("a destination without forwarding method"))?;
     let weight = destination.u32(DestAttr::Weight).ok_or(Malformed("a destination without weight"))?;
-    let tunnel = destination.first(DestAttr::TunType).map_or(IP_VS_CONN_F_TUNNEL_TYPE_IPIP, u8::from_ne_bytes);
+    let tunnel =
+        destination.first(DestAttr::TunType).map_or(IP_VS_CONN_F_TUNNEL_TYPE_IPIP, u8::from_ne_bytes);
     Ok(Destination {
         forward: match (method & IP_VS_CONN_F_FWD_MASK, tunnel) {
             (IP_VS_CONN_F_MASQ, _) => Forward::Masq,
@@ -472,7 +473,7 @@ fn decode_address(family: Family, bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Attributes of an answer, read where they lie: neli gives each a buffer of its own first, which took 25 times as long,
+/// Attributes of an answer, read where they lie: neli gives each a buffer of its own first, which took four times as long,
 /// and the table is read again and again.
 #[derive(Clone, Copy)]
 struct Attributes<'a>(&'a [u8]);

@@ -224,6 +224,31 @@ fn attributes_that_are_missing_or_too_short_are_an_error_with_a_name() {
 }
 
 #[test]
+fn an_attribute_that_is_longer_than_what_holds_it_or_shorter_than_its_header_is_an_error() {
+    let unfit = Err(Malformed("a message's attributes do not fit it"));
+    let whole = answer(5, 2, &[raw(11, &2u16.to_ne_bytes())]);
+    for length in [0_u16, 3, 9, u16::MAX] {
+        let mut torn = [whole.clone(), raw(9, &[0; 4])].concat();
+        let at = whole.len();
+        torn[at..at + 2].copy_from_slice(&length.to_ne_bytes());
+        assert_eq!(destination(&torn, Family::V4), unfit, "{length}");
+    }
+    let inside = answer(5, 2, &[vec![9, 0, 11, 0, 2, 0, 0, 0]]);
+    let without = Err(Malformed("a destination without its attributes"));
+    assert_eq!(destination(&inside, Family::V4), without);
+}
+
+#[test]
+fn the_flags_of_an_attributes_type_are_not_part_of_its_number() {
+    let (nested, network_order) = (0x8000, 0x4000);
+    let [family, forward, weight] =
+        [(11, 2), (3, 0), (4, 5)].map(|(n, value)| raw(n, &u32::to_ne_bytes(value)));
+    let attributes = [family, raw(1, &v4([10, 0, 0, 7])), raw(2 | network_order, &[0, 80]), forward, weight];
+    let (at, of) = destination(&answer(5, 2 | nested, &attributes), Family::V4).unwrap();
+    assert_eq!((at, of.weight.get()), ("10.0.0.7:80".parse().unwrap(), 5));
+}
+
+#[test]
 fn a_service_of_a_protocol_without_a_name_is_passed_over() {
     let icmp = answer(1, 1, &[raw(1, &2u16.to_ne_bytes()), raw(2, &1u16.to_ne_bytes())]);
     assert_eq!(service(&icmp), Ok(None));
