@@ -340,7 +340,8 @@ async fn a_server_that_hangs_delays_nobody_else() {
     for n in 151..=200_u8 {
         let asked = &state.asked[&n];
         let first = asked[0] - world.started;
-        assert!(first <= Duration::from_millis(300), "server {n} waited {first:?} behind those that hang");
+        // Twelve turns more each 25 ms; but two where the first ones were taken again before all of them hung.
+        assert!(first <= Duration::from_millis(350), "server {n} waited {first:?} behind those that hang");
         assert!(gaps(&asked[1..]).iter().all(|gap| *gap == 1000));
     }
     assert_eq!(state.kernel.table().services[&key(1)].destinations.len(), 50);

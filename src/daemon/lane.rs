@@ -141,7 +141,7 @@ async fn relieve(lane: Arc<Lane>) {
             0 => added -= lane.burst.forget_permits(added),
             _ if is_busy => {}
             _ => {
-                let more = more(served, BURST + added);
+                let more = further(served, BURST + added);
                 lane.burst.add_permits(more);
                 added += more;
             }
@@ -152,7 +152,7 @@ async fn relieve(lane: Arc<Lane>) {
 
 /// How many more may go out when so many of those that waited were `served` in a [`RELIEF`], by so many turns: many
 /// where turns were held for longer than that, few where servers are only far.
-fn more(served: usize, turns: usize) -> usize {
+fn further(served: usize, turns: usize) -> usize {
     match served / turns {
         0 => 12,
         1..4 => 2,
@@ -205,6 +205,6 @@ mod tests {
 
     #[test]
     fn the_longer_turns_are_held_the_more_are_added() {
-        assert_eq!([0, 7, 8, 31, 32, 200].map(|served| more(served, BURST)), [12, 12, 2, 2, 0, 0]);
+        assert_eq!([0, 7, 8, 31, 32, 200].map(|served| further(served, BURST)), [12, 12, 2, 2, 0, 0]);
     }
 }
