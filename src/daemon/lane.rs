@@ -3,7 +3,8 @@
 //! A probe that is on time begins without asking. Who is late, because this process was not let run or has more
 //! to do than it can, waits for a turn, and then all others wait behind: so nobody is overtaken, all
 //! intervals stretch alike, and there are never so many exchanges under way that they run into
-//! their deadlines for want of a processor. A turn is free again when its exchange ends.
+//! their deadlines for want of a processor. A turn is free again when its exchange ends, and while some wait it does not count
+//! any more when that takes long.
 //!
 //! Nearly all that happens to a lane happens on its own thread; the lock is contended by reloads only.
 
@@ -26,11 +27,11 @@ use super::prober::Prober;
 /// room for the next, so that the burst is as fast as the answers.
 pub(super) const BURST: usize = 8;
 
-/// How often more may go out while some wait: servers that hang must not delay the checks of the others.
-const RELIEF: Duration = Duration::from_millis(25);
+/// How long a turn counts while some wait: servers that hang must not delay the checks of the others.
+const TURN: Duration = Duration::from_millis(10);
 
 /// How long a thread is at work in that time when it has as much as it can do.
-const BUSY: Duration = Duration::from_millis(20);
+const BUSY: Duration = Duration::from_millis(8);
 
 /// One thread's share.
 pub(super) struct Lane {
@@ -38,13 +39,12 @@ pub(super) struct Lane {
     agenda: Mutex<Agenda<Prober>>,
     /// Told when another is the first on the agenda.
     sooner: Notify,
-    burst: Arc<Semaphore>,
+    /// Closed when others take their place.
+    turns: Mutex<Arc<Semaphore>>,
     /// How many wait for a turn.
     waiting: AtomicUsize,
-    /// How many waited and got one.
-    served: AtomicUsize,
     /// Whether somebody sees to it that they get one.
-    relieving: AtomicBool,
+    renewing: AtomicBool,
     pub(super) tally: Tally,
 }
 
@@ -55,10 +55,9 @@ impl Lane {
             runtime,
             agenda: Mutex::default(),
             sooner: Notify::new(),
-            burst: Arc::new(Semaphore::new(BURST)),
+            turns: Mutex::new(Arc::new(Semaphore::new(BURST))),
             waiting: AtomicUsize::new(0),
-            served: AtomicUsize::new(0),
-            relieving: AtomicBool::new(false),
+            renewing: AtomicBool::new(false),
             tally: Tally::default(),
         }
     }
@@ -109,55 +108,44 @@ impl Lane {
     }
 
     /// Waits for a turn.
-    pub(super) async fn turn(self: &Arc<Lane>) -> Option<OwnedSemaphorePermit> {
-        if let Ok(turn) = self.burst.clone().try_acquire_owned() {
-            return Some(turn);
+    pub(super) async fn turn(self: &Arc<Lane>) -> OwnedSemaphorePermit {
+        if let Ok(turn) = self.turns().try_acquire_owned() {
+            return turn;
         }
-        if !self.relieving.swap(true, Relaxed) {
-            self.spawn(relieve(self.clone()));
+        if !self.renewing.swap(true, Relaxed) {
+            self.spawn(renew(self.clone()));
         }
         self.waiting.fetch_add(1, Relaxed);
-        // The semaphore is never closed, so that the permit is always there.
-        let turn = self.burst.clone().acquire_owned().await.ok();
+        let turn = loop {
+            if let Ok(turn) = self.turns().acquire_owned().await {
+                break turn;
+            }
+        };
         self.waiting.fetch_sub(1, Relaxed);
-        self.served.fetch_add(1, Relaxed);
         turn
     }
+
+    fn turns(&self) -> Arc<Semaphore> {
+        lock(&self.turns).clone()
+    }
 }
 
-/// Widens the burst for as long as somebody waits for it, then makes it as narrow as it was. Where it is not
-/// servers that hang but this thread that can't keep up, as its own timer and its work show, more at once would only
-/// be slower, and take memory for all of them.
-async fn relieve(lane: Arc<Lane>) {
-    let mut added = 0;
+/// Gives out new turns for as long as somebody waits for one: those that exchanges hold for longer than others do
+/// do not count any more. Where it is not servers that take their time but this thread that can't keep up, as its
+/// own timer and its work show, more at once would only be slower, and take memory for all of them.
+async fn renew(lane: Arc<Lane>) {
     loop {
-        let (due, busy, served) = (Instant::now() + RELIEF, lane.busy(), lane.served.load(Relaxed));
+        let (due, busy) = (Instant::now() + TURN, lane.busy());
         sleep_until(due).await;
-        let served = lane.served.load(Relaxed).wrapping_sub(served);
-        let is_busy = due.elapsed() >= RELIEF || lane.busy().saturating_sub(busy) >= BUSY;
-        match lane.waiting.load(Relaxed) {
-            0 if added == 0 => break,
-            // Those that are in use come back one by one.
-            0 => added -= lane.burst.forget_permits(added),
-            _ if is_busy => {}
-            _ => {
-                let more = further(served, BURST + added);
-                lane.burst.add_permits(more);
-                added += more;
-            }
+        if lane.waiting.load(Relaxed) == 0 {
+            break;
+        }
+        if due.elapsed() < TURN && lane.busy().saturating_sub(busy) < BUSY {
+            let new = Arc::new(Semaphore::new(BURST));
+            std::mem::replace(&mut *lock(&lane.turns), new).close();
         }
     }
-    lane.relieving.store(false, Relaxed);
-}
-
-/// How many more may go out when so many of those that waited were `served` in a [`RELIEF`], by so many turns: many
-/// where turns were held for longer than that, few where servers are only far.
-fn further(served: usize, turns: usize) -> usize {
-    match served / turns {
-        0 => 12,
-        1..4 => 2,
-        _ => 0,
-    }
+    lane.renewing.store(false, Relaxed);
 }
 
 /// What a lane counts, first questions left out: those come when they can.
@@ -196,15 +184,5 @@ impl Tally {
             waited: take(&self.waited),
             worst: Duration::from_micros(take(&self.worst)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longer_turns_are_held_the_more_are_added() {
-        assert_eq!([0, 7, 8, 31, 32, 200].map(|served| further(served, BURST)), [12, 12, 2, 2, 0, 0]);
     }
 }

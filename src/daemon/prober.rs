@@ -190,7 +190,7 @@ async fn firsts(shared: Arc<Shared>, lane: Arc<Lane>, new: Arc<Mutex<vec::IntoIt
         let Some(prober) = lock(&new).next() else { return };
         let turn = lane.turn().await;
         let slot = shared.slots.clone().acquire_owned().await.ok();
-        ask(&shared, &lane, &prober, None, [turn, slot]);
+        ask(&shared, &lane, &prober, None, [Some(turn), slot]);
     }
 }
 
@@ -221,7 +221,7 @@ async fn later(
 ) -> Instant {
     let (mut begun, mut turn) = (now, None);
     if begun.saturating_duration_since(due) > GRAIN {
-        turn = lane.turn().await;
+        turn = Some(lane.turn().await);
         begun = Instant::now();
     }
     let mut slot = shared.slots.clone().try_acquire_owned().ok();

@@ -5,8 +5,8 @@ use neli::neli_enum;
 
 /// The family's name for the generic netlink controller (`IPVS_GENL_NAME`).
 pub(super) const IPVS_GENL_NAME: &str = "IPVS";
-/// The family's version (`IPVS_GENL_VERSION`).
-pub(super) const IPVS_GENL_VERSION: u8 = 1;
+/// The version of that family, and of the controller (`IPVS_GENL_VERSION`).
+pub(super) const GENL_VERSION: u8 = 1;
 
 /// Commands (`IPVS_CMD_*`).
 #[neli_enum(serialized_type = "u8")]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::consts::errno::{EAGAIN, EINTR, ENOBUFS, ENOENT, EPROTONOSUPPORT, ESRCH};
 use super::error::{OpError, OpenError, ReadError};
 use super::socket::Socket;
-use super::wire::{self, Body, Encoder, Header, Malformed};
+use super::wire::{self, Body, Header, Malformed};
 use super::{Kernel, Scope};
 use crate::model::{ServiceKey, Settings};
 use crate::table::flow::Flows;
@@ -66,9 +66,8 @@ pub struct Netlink {
     family: u16,
     /// The next request's number, never 0.
     seq: u32,
-    /// The messages of a window, kept for the memory.
+    /// What goes out in one send, kept for the memory.
     messages: Vec<u8>,
-    encoder: Encoder,
 }
 
 /// A question with one answer.
@@ -80,12 +79,13 @@ enum Question<'a> {
 }
 
 impl Question<'_> {
-    fn encode(&self, header: Header, encoder: &mut Encoder) -> Vec<u8> {
+    /// Adds it to `messages`.
+    fn encode(&self, messages: &mut Vec<u8>, header: Header) {
         match self {
-            Question::Family => wire::get_family(header.seq),
-            Question::Info => wire::get_info(header),
-            Question::Service(key) => wire::get_service(header, key),
-            Question::Operation(op) => encoder.operation(header, op),
+            Question::Family => wire::get_family(messages, header.seq),
+            Question::Info => wire::get_info(messages, header),
+            Question::Service(key) => wire::get_service(messages, header, key),
+            Question::Operation(op) => wire::operation(messages, header, op),
         }
     }
 
@@ -121,8 +121,7 @@ impl Netlink {
             EPROTONOSUPPORT => OpenError::NoIpvs,
             number => OpenError::Socket(number),
         })?;
-        let mut kernel =
-            Netlink { wire, dial, family: 0, seq: 1, messages: Vec::new(), encoder: Encoder::default() };
+        let mut kernel = Netlink { wire, dial, family: 0, seq: 1, messages: Vec::new() };
         kernel.resolve().map_err(OpenError::from_read)?;
         kernel.ask(Question::Info).map_err(OpenError::from_read)?;
         Ok(kernel)
@@ -154,11 +153,12 @@ impl Netlink {
         self.messages.clear();
         for seq in (first..).take(WINDOW) {
             let Some(question) = questions.peek() else { break };
-            let message = question.encode(Header { family: self.family, seq }, &mut self.encoder);
-            if !answers.is_empty() && self.messages.len() + message.len() > WINDOW_BYTES {
+            let before = self.messages.len();
+            question.encode(&mut self.messages, Header { family: self.family, seq });
+            if !answers.is_empty() && self.messages.len() > WINDOW_BYTES {
+                self.messages.truncate(before);
                 break;
             }
-            self.messages.extend(message);
             room = question.room();
             answers.push(Answer::Lost);
             questions.next();
@@ -214,12 +214,13 @@ impl Netlink {
     /// dump was read to its end the kernel begins no other on the same socket.
     fn dump(
         &mut self,
-        question: impl Fn(Header) -> Vec<u8>,
+        question: impl Fn(&mut Vec<u8>, Header),
         mut each: impl FnMut(&[u8]) -> Result<(), Malformed>,
     ) -> Result<(), ReadError> {
         let seq = self.reserve();
-        let message = question(Header { family: self.family, seq });
-        let done = self.read_dump(seq, &message, &mut each);
+        self.messages.clear();
+        question(&mut self.messages, Header { family: self.family, seq });
+        let done = self.read_dump(seq, &mut each);
         if done.is_err()
             && let Ok(wire) = (self.dial)()
         {
@@ -231,10 +232,9 @@ impl Netlink {
     fn read_dump(
         &mut self,
         seq: u32,
-        message: &[u8],
         each: &mut dyn FnMut(&[u8]) -> Result<(), Malformed>,
     ) -> Result<(), ReadError> {
-        self.wire.send(message).map_err(|error| ReadError::Other(number(&error)))?;
+        self.wire.send(&self.messages).map_err(|error| ReadError::Other(number(&error)))?;
         for _ in 0..DUMP_MOST {
             let datagrams = self.wire.receive(DUMP_DATAGRAMS, LIST, true).map_err(|error| unheard(&error))?;
             for reply in datagrams.into_iter().flat_map(wire::replies) {
@@ -270,7 +270,7 @@ impl Netlink {
     ) -> Result<BTreeMap<SocketAddr, Destination>, ReadError> {
         let mut destinations = BTreeMap::new();
         self.dump(
-            |header| wire::dump_destinations(header, key),
+            |messages, header| wire::dump_destinations(messages, header, key),
             |payload| {
                 destinations.extend([wire::destination(payload, key.family())?]);
                 Ok(())
@@ -284,7 +284,7 @@ impl Netlink {
         for key in keys {
             let of = flows.entry(*key).or_default();
             self.dump(
-                |header| wire::dump_destinations(header, key),
+                |messages, header| wire::dump_destinations(messages, header, key),
                 |payload| {
                     of.extend([wire::flow(payload, key.family())?]);
                     Ok(())

@@ -154,26 +154,24 @@ impl Holder {
                 all.chain([done(seq, 0)]).collect()
             }
             4 => {
-                let key = keys().find(|key| wire::get_service(header, key) == sent.bytes).unwrap();
+                let asks = |key: &_| written(|into| wire::get_service(into, header, key)) == sent.bytes;
+                let key = keys().find(asks).unwrap();
                 match self.table.services.get(&key) {
                     Some(found) => vec![entry(seq, &Op::NewService(key, found.settings.clone()))],
                     None => vec![status(seq, ESRCH)],
                 }
             }
             8 => {
-                let key = keys().find(|key| wire::dump_destinations(header, key) == sent.bytes).unwrap();
+                let asks = |key: &_| written(|into| wire::dump_destinations(into, header, key)) == sent.bytes;
+                let key = keys().find(asks).unwrap();
                 let found = self.table.services.get(&key).map(|found| found.destinations.clone());
                 let all = found.unwrap_or_default().into_iter();
                 let all = all.map(|(at, to)| entry(seq, &Op::NewDestination(key, at, to)));
                 all.chain([done(seq, 0)]).collect()
             }
             _ => {
-                let op = self
-                    .ops
-                    .iter()
-                    .find(|op| Encoder::default().operation(header, op) == sent.bytes)
-                    .unwrap()
-                    .clone();
+                let is = |op: &&Op| written(|into| wire::operation(into, header, op)) == sent.bytes;
+                let op = self.ops.iter().find(is).unwrap().clone();
                 let is_new = matches!(op, Op::NewService(..) | Op::NewDestination(..));
                 if self.table.apply(&op) {
                     self.done.push(op);

@@ -102,9 +102,15 @@ fn done(seq: u32, number: i32) -> Vec<u8> {
     message(NLMSG_DONE, seq, &(-number).to_ne_bytes())
 }
 
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
+}
+
 /// An entry as the kernel gives it: what it was sent, under the question's number.
 fn entry(seq: u32, op: &Op) -> Vec<u8> {
-    message(FAMILY, seq, &Encoder::default().operation(Header { family: FAMILY, seq }, op)[16..])
+    message(FAMILY, seq, &written(|into| wire::operation(into, Header { family: FAMILY, seq }, op))[16..])
 }
 
 fn family_is(seq: u32, number: u16) -> Vec<u8> {

@@ -3,15 +3,10 @@
 //! Numbers are in host byte order save ports, addresses and the IPv4 netmask, which are in network
 //! order. Answers are read by attribute number, never by place; unknown attributes are skipped.
 
-use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use neli::consts::genl::{Cmd, CtrlAttr, CtrlCmd, NlAttrType};
 use neli::consts::nl::NlmF;
-use neli::genl::{AttrType, GenlmsghdrBuilder, Nlattr, NlattrBuilder};
-use neli::nl::{NlPayload, NlmsghdrBuilder};
-use neli::types::{Buffer, GenlBuffer};
-use neli::{Size, ToBytes, TypeSize};
 
 use super::consts::errno::EINTR;
 use super::consts::*;
@@ -47,86 +42,78 @@ pub fn is_sendable(op: &Op) -> bool {
     }
 }
 
-/// Makes messages of operations, and remembers the service of the last: mostly the next is about the same.
-#[derive(Default)]
-pub struct Encoder {
-    service: Option<(ServiceKey, Nlattr<CmdAttr, Buffer>)>,
+/// Adds an operation to `messages`, as one that asks for an acknowledgement. It must be [`is_sendable`].
+pub fn operation(messages: &mut Vec<u8>, header: Header, op: &Op) {
+    message(messages, header, NlmF::REQUEST | NlmF::ACK, command(op), |into| match op {
+        Op::NewService(key, settings) | Op::SetService(key, settings) => full_service(into, key, settings),
+        Op::DelService(key) => key_of(into, key),
+        Op::NewDestination(key, at, destination) | Op::SetDestination(key, at, destination) => {
+            key_of(into, key);
+            full_destination(into, at, destination);
+        }
+        Op::DelDestination(key, at) => {
+            key_of(into, key);
+            nest(into, CmdAttr::Dest, |into| destination_key(into, at));
+        }
+    });
 }
 
-impl Encoder {
-    /// An operation as a message that asks for an acknowledgement. It must be [`is_sendable`].
-    pub fn operation(&mut self, header: Header, op: &Op) -> Vec<u8> {
-        let (command, attributes) = match op {
-            Op::NewService(key, settings) => (IpvsCmd::NewService, vec![full_service(key, settings)]),
-            Op::SetService(key, settings) => (IpvsCmd::SetService, vec![full_service(key, settings)]),
-            Op::DelService(key) => (IpvsCmd::DelService, vec![self.key_of(key)]),
-            Op::NewDestination(key, at, d) => {
-                (IpvsCmd::NewDest, vec![self.key_of(key), full_destination(at, d)])
-            }
-            Op::SetDestination(key, at, d) => {
-                (IpvsCmd::SetDest, vec![self.key_of(key), full_destination(at, d)])
-            }
-            Op::DelDestination(key, at) => {
-                let at = destination_key(at).attribute(CmdAttr::Dest);
-                (IpvsCmd::DelDest, vec![self.key_of(key), at])
-            }
-        };
-        message(header, NlmF::REQUEST | NlmF::ACK, command, IPVS_GENL_VERSION, attributes)
-    }
-
-    fn key_of(&mut self, key: &ServiceKey) -> Nlattr<CmdAttr, Buffer> {
-        match &self.service {
-            Some((known, attribute)) if known == key => attribute.clone(),
-            _ => self.service.insert((*key, key_of(key))).1.clone(),
-        }
+fn command(op: &Op) -> IpvsCmd {
+    match op {
+        Op::NewService(..) => IpvsCmd::NewService,
+        Op::SetService(..) => IpvsCmd::SetService,
+        Op::DelService(..) => IpvsCmd::DelService,
+        Op::NewDestination(..) => IpvsCmd::NewDest,
+        Op::SetDestination(..) => IpvsCmd::SetDest,
+        Op::DelDestination(..) => IpvsCmd::DelDest,
     }
 }
 
 /// Asks for one service; answered by it or by an error.
-pub fn get_service(header: Header, key: &ServiceKey) -> Vec<u8> {
-    message(header, NlmF::REQUEST, IpvsCmd::GetService, IPVS_GENL_VERSION, vec![key_of(key)])
+pub fn get_service(messages: &mut Vec<u8>, header: Header, key: &ServiceKey) {
+    message(messages, header, NlmF::REQUEST, IpvsCmd::GetService, |into| key_of(into, key));
 }
 
 /// Asks for all services.
-pub fn dump_services(header: Header) -> Vec<u8> {
-    let none: Vec<Nlattr<CmdAttr, Buffer>> = Vec::new();
-    message(header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetService, IPVS_GENL_VERSION, none)
+pub fn dump_services(messages: &mut Vec<u8>, header: Header) {
+    message(messages, header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetService, |_| {});
 }
 
 /// Asks for all destinations of a service.
-pub fn dump_destinations(header: Header, key: &ServiceKey) -> Vec<u8> {
-    message(header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetDest, IPVS_GENL_VERSION, vec![key_of(key)])
+pub fn dump_destinations(messages: &mut Vec<u8>, header: Header, key: &ServiceKey) {
+    message(messages, header, NlmF::REQUEST | NlmF::DUMP, IpvsCmd::GetDest, |into| key_of(into, key));
 }
 
 /// Asks for the version of IPVS: the cheapest question that needs the right to ask.
-pub fn get_info(header: Header) -> Vec<u8> {
-    let none: Vec<Nlattr<CmdAttr, Buffer>> = Vec::new();
-    message(header, NlmF::REQUEST, IpvsCmd::GetInfo, IPVS_GENL_VERSION, none)
+pub fn get_info(messages: &mut Vec<u8>, header: Header) {
+    message(messages, header, NlmF::REQUEST, IpvsCmd::GetInfo, |_| {});
 }
 
 /// Asks the controller for the number of the family `IPVS`. This loads the module where it can.
-pub fn get_family(seq: u32) -> Vec<u8> {
-    let name = vec![attribute(CtrlAttr::FamilyName, IPVS_GENL_NAME)];
-    message(Header { family: GENL_ID_CTRL, seq }, NlmF::REQUEST, CtrlCmd::Getfamily, 1, name)
+pub fn get_family(messages: &mut Vec<u8>, seq: u32) {
+    let header = Header { family: GENL_ID_CTRL, seq };
+    message(messages, header, NlmF::REQUEST, CtrlCmd::Getfamily, |into| {
+        text(into, CtrlAttr::FamilyName, IPVS_GENL_NAME);
+    });
 }
 
-fn full_service(key: &ServiceKey, settings: &Settings) -> Nlattr<CmdAttr, Buffer> {
+fn full_service(into: &mut Vec<u8>, key: &ServiceKey, settings: &Settings) {
     let (seconds, netmask) = match (settings.persistence, key.family()) {
         (Some(p), Family::V4) => (p.seconds, p.netmask.to_be_bytes()),
         (Some(p), Family::V6) => (p.seconds, p.netmask.to_ne_bytes()),
         (None, Family::V4) => (0, u32::MAX.to_be_bytes()),
         (None, Family::V6) => (0, 128u32.to_ne_bytes()),
     };
-    let nest = service_key(key)
-        .with(SvcAttr::SchedName, settings.scheduler.as_str())
-        .with(SvcAttr::Flags, flags(settings))
-        .with(SvcAttr::Timeout, seconds)
-        .with(SvcAttr::Netmask, netmask);
-    match &settings.engine {
-        Some(engine) => nest.with(SvcAttr::PeName, engine.as_str()),
-        None => nest,
-    }
-    .attribute(CmdAttr::Service)
+    nest(into, CmdAttr::Service, |into| {
+        service_key(into, key);
+        text(into, SvcAttr::SchedName, &settings.scheduler);
+        attribute(into, SvcAttr::Flags, flags(settings));
+        attribute(into, SvcAttr::Timeout, seconds.to_ne_bytes());
+        attribute(into, SvcAttr::Netmask, netmask);
+        if let Some(engine) = &settings.engine {
+            text(into, SvcAttr::PeName, engine);
+        }
+    });
 }
 
 /// The flags, then the mask of those that are to be set or cleared: all.
@@ -143,42 +130,43 @@ fn flags(settings: &Settings) -> [u8; 8] {
     bytes
 }
 
-fn key_of(key: &ServiceKey) -> Nlattr<CmdAttr, Buffer> {
-    service_key(key).attribute(CmdAttr::Service)
+fn key_of(into: &mut Vec<u8>, key: &ServiceKey) {
+    nest(into, CmdAttr::Service, |into| service_key(into, key));
 }
 
-fn service_key(key: &ServiceKey) -> Nest {
-    let nest = Nest::default().with(SvcAttr::Af, family_number(key.family()));
+fn service_key(into: &mut Vec<u8>, key: &ServiceKey) {
+    attribute(into, SvcAttr::Af, family_number(key.family()).to_ne_bytes());
     match key {
-        ServiceKey::Address(protocol, at) => nest
-            .with(SvcAttr::Protocol, protocol_number(*protocol))
-            .with(SvcAttr::Addr, address_bytes(at.ip()))
-            .with(SvcAttr::Port, at.port().to_be_bytes()),
-        ServiceKey::Mark(_, mark) => nest.with(SvcAttr::Fwmark, *mark),
+        ServiceKey::Address(protocol, at) => {
+            attribute(into, SvcAttr::Protocol, protocol_number(*protocol).to_ne_bytes());
+            attribute(into, SvcAttr::Addr, address_bytes(at.ip()));
+            attribute(into, SvcAttr::Port, at.port().to_be_bytes());
+        }
+        ServiceKey::Mark(_, mark) => attribute(into, SvcAttr::Fwmark, mark.to_ne_bytes()),
     }
 }
 
-fn full_destination(at: &SocketAddr, destination: &Destination) -> Nlattr<CmdAttr, Buffer> {
+fn full_destination(into: &mut Vec<u8>, at: &SocketAddr, destination: &Destination) {
     let (method, tunnel) = match destination.forward {
         Forward::Masq => (IP_VS_CONN_F_MASQ, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
         Forward::Gate => (IP_VS_CONN_F_DROUTE, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
         Forward::Ipip => (IP_VS_CONN_F_TUNNEL, IP_VS_CONN_F_TUNNEL_TYPE_IPIP),
         Forward::Other(method, tunnel) => (method, tunnel),
     };
-    destination_key(at)
-        .with(DestAttr::FwdMethod, method)
-        .with(DestAttr::Weight, destination.weight.get())
-        .with(DestAttr::UThresh, destination.upper)
-        .with(DestAttr::LThresh, destination.lower)
-        .with(DestAttr::TunType, tunnel)
-        .attribute(CmdAttr::Dest)
+    nest(into, CmdAttr::Dest, |into| {
+        destination_key(into, at);
+        attribute(into, DestAttr::FwdMethod, method.to_ne_bytes());
+        attribute(into, DestAttr::Weight, destination.weight.get().to_ne_bytes());
+        attribute(into, DestAttr::UThresh, destination.upper.to_ne_bytes());
+        attribute(into, DestAttr::LThresh, destination.lower.to_ne_bytes());
+        attribute(into, DestAttr::TunType, tunnel.to_ne_bytes());
+    });
 }
 
-fn destination_key(at: &SocketAddr) -> Nest {
-    Nest::default()
-        .with(DestAttr::AddrFamily, family_number(Family::of(at.ip())))
-        .with(DestAttr::Addr, address_bytes(at.ip()))
-        .with(DestAttr::Port, at.port().to_be_bytes())
+fn destination_key(into: &mut Vec<u8>, at: &SocketAddr) {
+    attribute(into, DestAttr::AddrFamily, family_number(Family::of(at.ip())).to_ne_bytes());
+    attribute(into, DestAttr::Addr, address_bytes(at.ip()));
+    attribute(into, DestAttr::Port, at.port().to_be_bytes());
 }
 
 fn family_number(family: Family) -> u16 {
@@ -208,75 +196,56 @@ fn address_bytes(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Attributes that lie in another one, written one after the other: neli's builder would give each a buffer of
-/// its own first, which took as long as all the rest of a message.
-struct Nest(Cursor<Vec<u8>>);
-
-impl Default for Nest {
-    fn default() -> Nest {
-        // Enough for a destination, the longest of usual ones.
-        Nest(Cursor::new(Vec::with_capacity(96)))
-    }
-}
-
-impl Nest {
-    fn with<T: NlAttrType, P: Size + ToBytes>(mut self, number: T, payload: P) -> Nest {
-        let length = (2 * u16::type_size() + payload.unpadded_size()) as u16;
-        // A vector takes all that is written to it.
-        #[allow(clippy::expect_used)]
-        length
-            .to_bytes(&mut self.0)
-            .and_then(|()| number.into().to_bytes(&mut self.0))
-            .and_then(|()| payload.to_bytes(&mut self.0))
-            .and_then(|()| payload.pad(&mut self.0))
-            .expect("there is room");
-        self
-    }
-
-    fn attribute(self, number: CmdAttr) -> Nlattr<CmdAttr, Buffer> {
-        typed(AttrType::from(u16::from(number) | NLA_F_NESTED), Buffer::from(self.0.into_inner()))
-    }
-}
-
-fn attribute<T: NlAttrType, P: Size + ToBytes>(number: T, payload: P) -> Nlattr<T, Buffer> {
-    typed(AttrType::from(number.into()), payload)
-}
-
-fn typed<T: NlAttrType, P: Size + ToBytes>(kind: AttrType<T>, payload: P) -> Nlattr<T, Buffer> {
-    // The builder only fails for a field left out or a payload that cannot be written to memory.
-    #[allow(clippy::expect_used)]
-    NlattrBuilder::default().nla_type(kind).nla_payload(payload).build().expect("all fields are given")
-}
-
-fn message<C, T>(
+/// A message of generic netlink (`struct nlmsghdr`, `struct genlmsghdr`) that holds the attributes which `fill` adds.
+/// Messages are laid one behind the other into one buffer, and not made by neli's builders, which give each part of
+/// one a buffer of its own: that took BUILDERS times as long.
+fn message(
+    into: &mut Vec<u8>,
     header: Header,
     flags: NlmF,
-    command: C,
-    version: u8,
-    attributes: Vec<Nlattr<T, Buffer>>,
-) -> Vec<u8>
-where
-    C: Cmd + TypeSize,
-    T: NlAttrType,
-{
-    let body = GenlmsghdrBuilder::<C, T>::default()
-        .cmd(command)
-        .version(version)
-        .attrs(GenlBuffer::from_iter(attributes))
-        .build();
-    // The builders only fail for a field left out, and a vector takes all that is written to it.
-    #[allow(clippy::expect_used)]
-    let message = NlmsghdrBuilder::default()
-        .nl_type(header.family)
-        .nl_flags(flags)
-        .nl_seq(header.seq)
-        .nl_payload(NlPayload::Payload(body.expect("all fields are given")))
-        .build()
-        .expect("all fields are given");
-    let mut bytes = Cursor::new(Vec::with_capacity(256));
-    #[allow(clippy::expect_used)]
-    message.to_bytes(&mut bytes).expect("a vector takes all that is written to it");
-    bytes.into_inner()
+    command: impl Cmd,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = into.len();
+    into.extend_from_slice(&[0; 4]);
+    into.extend_from_slice(&header.family.to_ne_bytes());
+    into.extend_from_slice(&flags.bits().to_ne_bytes());
+    into.extend_from_slice(&header.seq.to_ne_bytes());
+    // From whom the kernel knows; both families that are asked are of version 1.
+    into.extend_from_slice(&[0, 0, 0, 0, command.into(), GENL_VERSION, 0, 0]);
+    fill(into);
+    let length = (into.len() - start) as u32;
+    into[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// An attribute that holds the attributes which `fill` adds.
+fn nest(into: &mut Vec<u8>, number: CmdAttr, fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = into.len();
+    head(into, 0, u16::from(number) | NLA_F_NESTED);
+    fill(into);
+    let length = (into.len() - start) as u16;
+    into[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// An attribute with a text, which ends with a NUL.
+fn text(into: &mut Vec<u8>, number: impl NlAttrType, text: &str) {
+    head(into, text.len() + 1, number.into());
+    into.extend_from_slice(text.as_bytes());
+    into.extend_from_slice(&[0; 4][text.len() % 4..]);
+}
+
+fn attribute<const N: usize>(into: &mut Vec<u8>, number: impl NlAttrType, payload: [u8; N]) {
+    head(into, N, number.into());
+    into.extend_from_slice(&payload);
+    into.extend_from_slice(&[0; 4][..N.next_multiple_of(4) - N]);
+}
+
+/// The header of an attribute (`struct nlattr`) with a payload of so many bytes, after which comes what is missing
+/// to a multiple of four.
+fn head(into: &mut Vec<u8>, length: usize, kind: u16) {
+    let [a, b] = ((NLA_HDRLEN + length) as u16).to_ne_bytes();
+    let [c, d] = kind.to_ne_bytes();
+    into.extend_from_slice(&[a, b, c, d]);
 }
 
 // ---- what is answered ----

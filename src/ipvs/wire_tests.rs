@@ -8,7 +8,13 @@ use super::*;
 const HEADER: Header = Header { family: 28, seq: 7 };
 
 fn operation(header: Header, op: &Op) -> Vec<u8> {
-    Encoder::default().operation(header, op)
+    written(|into| super::operation(into, header, op))
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
 }
 
 fn bytes_of(hex: &str) -> Vec<u8> {
@@ -80,17 +86,16 @@ fn a_new_destination_has_its_services_key_and_all_that_a_set_must_carry() {
 }
 
 #[test]
-fn messages_about_one_service_and_then_another_are_those_of_a_fresh_start() {
-    let at = "10.0.0.1:80".parse().unwrap();
-    let destination = Destination::new(Forward::Masq, Weight::ONE);
-    let of = |name| {
-        let key = tcp(name);
-        [Op::NewDestination(key, at, destination.clone()), Op::DelDestination(key, at), Op::DelService(key)]
-    };
-    let mut encoder = Encoder::default();
-    for op in [of("192.0.2.1:80"), of("192.0.2.2:80"), of("192.0.2.1:80")].concat() {
-        assert_eq!(encoder.operation(HEADER, &op), operation(HEADER, &op), "{op}");
-    }
+fn messages_lie_one_behind_the_other_as_each_is_alone() {
+    let (key, at) = (tcp("192.0.2.1:80"), "10.0.0.1:80".parse().unwrap());
+    let ops = [
+        Op::NewService(key, plain("wrr")),
+        Op::NewDestination(key, at, Destination::new(Forward::Masq, Weight::ONE)),
+        Op::DelDestination(key, at),
+        Op::DelService(key),
+    ];
+    let together = written(|into| ops.iter().for_each(|op| super::operation(into, HEADER, op)));
+    assert_eq!(together, ops.map(|op| operation(HEADER, &op)).concat());
 }
 
 #[cfg(target_endian = "little")]
@@ -108,7 +113,7 @@ fn a_mark_is_keyed_by_family_and_number_alone() {
 #[test]
 fn the_controller_is_asked_for_the_family_by_name() {
     let expected = bytes_of("20000000 1000 0100 07000000 00000000  03 01 0000  0900 0200 49505653 00 000000");
-    assert_eq!(get_family(7), expected);
+    assert_eq!(written(|into| get_family(into, 7)), expected);
 }
 
 #[test]
