@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::consts::errno::{EAGAIN, EINTR, ENOBUFS, ENOENT, EPROTONOSUPPORT, ESRCH};
 use super::error::{OpError, OpenError, ReadError};
 use super::socket::Socket;
-use super::wire::{self, Body, Header, Malformed};
+use super::wire::{self, Body, Header, Malformed, Reply};
 use super::{Kernel, Scope};
 use crate::model::{ServiceKey, Settings};
 use crate::table::flow::Flows;
@@ -88,14 +88,6 @@ impl Question<'_> {
             Question::Operation(op) => wire::operation(messages, header, op),
         }
     }
-
-    /// The most bytes of its answer.
-    fn room(&self) -> usize {
-        match self {
-            Question::Operation(_) => STATUS,
-            Question::Family | Question::Info | Question::Service(_) => ENTRY,
-        }
-    }
 }
 
 /// The answer to a [`Question`].
@@ -147,24 +139,36 @@ impl Netlink {
     // ---- questions with one answer each, in windows ----
 
     /// Asks as many of the questions, which are of one kind, as one send takes: as many answers, in their order.
+    ///
+    /// Of operations only the last asks for an acknowledgement. The kernel carries them out in order inside the send, and
+    /// says of each that fails; so when the last is answered, those of which nothing was said went well. That is not
+    /// taken for granted when an answer was lost or was not to any of them.
     fn window<'a>(&mut self, questions: &mut Peekable<impl Iterator<Item = Question<'a>>>) -> Vec<Answer> {
+        let are_operations = matches!(questions.peek(), Some(Question::Operation(_)));
         let first = self.reserve();
-        let (mut room, mut answers) = (0, Vec::new());
+        let (mut last, mut answers) = (0, Vec::new());
         self.messages.clear();
         for seq in (first..).take(WINDOW) {
             let Some(question) = questions.peek() else { break };
-            let before = self.messages.len();
+            let end = self.messages.len();
             question.encode(&mut self.messages, Header { family: self.family, seq });
             if !answers.is_empty() && self.messages.len() > WINDOW_BYTES {
-                self.messages.truncate(before);
+                self.messages.truncate(end);
                 break;
             }
-            room = question.room();
+            last = end;
             answers.push(Answer::Lost);
             questions.next();
         }
+        if are_operations {
+            wire::acknowledge(&mut self.messages[last..]);
+        }
         if self.wire.send(&self.messages).is_ok() {
-            self.collect(first, room, &mut answers);
+            let is_sound = self.collect(first, are_operations, &mut answers);
+            let unanswered = answers.iter_mut().filter(|answer| **answer == Answer::Lost);
+            if are_operations && is_sound {
+                unanswered.for_each(|answer| *answer = Answer::Status(0));
+            }
         }
         answers
     }
@@ -176,36 +180,32 @@ impl Netlink {
         first
     }
 
-    /// Reads until every answer (of up to `room` bytes) is there, or no more come.
-    fn collect(&mut self, first: u32, room: usize, answers: &mut [Answer]) {
-        let mut missing = answers.len();
+    /// Reads until every answer is there, or of operations the last one's, or no more come. Says whether
+    /// all came, and no other.
+    fn collect(&mut self, first: u32, are_operations: bool, answers: &mut [Answer]) -> bool {
+        let room = if are_operations { STATUS } else { ENTRY };
+        let is_over = |answers: &[Answer]| match are_operations {
+            true => answers.last() != Some(&Answer::Lost),
+            false => !answers.contains(&Answer::Lost),
+        };
         // Once answers were lost, those that were not are in the queue: do not wait for the others.
-        let mut wait = true;
+        let (mut is_sound, mut wait) = (true, true);
         let mut left = answers.len() + STRAY_MOST;
-        while missing > 0 && left > 0 {
-            let datagrams = match self.wire.receive(missing, room, wait) {
+        while left > 0 && !is_over(answers) {
+            let datagrams = match self.wire.receive(answers.len(), room, wait) {
                 Ok(datagrams) => datagrams,
                 Err(error) if number(&error) == ENOBUFS && wait => {
-                    wait = false;
+                    (is_sound, wait) = (false, false);
                     continue;
                 }
-                Err(_) => return,
+                Err(_) => return false,
             };
             left = left.saturating_sub(datagrams.len().max(1));
-            for reply in datagrams.into_iter().flat_map(wire::replies).flatten() {
-                let slot = reply.seq.checked_sub(first).and_then(|place| answers.get_mut(place as usize));
-                let answer = match reply.body {
-                    Body::Status(number) => Answer::Status(number),
-                    Body::Entry(payload) => Answer::Entry(payload.to_vec()),
-                    Body::Done(_) | Body::Noise => continue,
-                };
-                // Another number is a late answer to something that was given up.
-                if let Some(slot) = slot.filter(|slot| **slot == Answer::Lost) {
-                    *slot = answer;
-                    missing -= 1;
-                }
+            for reply in datagrams.into_iter().flat_map(wire::replies) {
+                is_sound &= reply.is_ok_and(|reply| note(reply, first, answers));
             }
         }
+        is_sound && is_over(answers)
     }
 
     // ---- dumps ----
@@ -428,6 +428,24 @@ impl Netlink {
             }
         }
         unknown
+    }
+}
+
+/// Writes a reply down among the answers to questions with numbers from `first`. Says whether it is one of these: another
+/// number is a late answer to something that was given up.
+fn note(reply: Reply<'_>, first: u32, answers: &mut [Answer]) -> bool {
+    let answer = match reply.body {
+        Body::Status(number) => Answer::Status(number),
+        Body::Entry(payload) => Answer::Entry(payload.to_vec()),
+        Body::Done(_) | Body::Noise => return true,
+    };
+    let place = reply.seq.checked_sub(first).map(|place| place as usize);
+    match place.and_then(|place| answers.get_mut(place)).filter(|slot| **slot == Answer::Lost) {
+        Some(slot) => {
+            *slot = answer;
+            true
+        }
+        None => false,
     }
 }
 

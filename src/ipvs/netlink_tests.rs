@@ -59,7 +59,10 @@ impl Wire for Scripted {
             messages = rest;
         }
         for message in &sent {
-            self.queue.extend((self.script.lock().unwrap())(message));
+            let answers = (self.script.lock().unwrap())(message);
+            // As the kernel does it: a success is told when that was asked for.
+            let is_told = |answer: &Vec<u8>| message.flags & ACK != 0 || *answer != status(message.seq, 0);
+            self.queue.extend(answers.into_iter().filter(is_told));
         }
         self.log.lock().unwrap().sends.push(sent);
         Ok(())
@@ -82,6 +85,8 @@ impl Wire for Scripted {
 }
 
 const FAMILY: u16 = 28;
+const REQUEST: u16 = 1;
+const ACK: u16 = 4;
 
 fn message(kind: u16, seq: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = ((payload.len() + 16) as u32).to_ne_bytes().to_vec();
@@ -173,7 +178,10 @@ fn three_hundred_operations_go_in_windows_that_are_each_answered_before_the_next
     assert_eq!(sizes, [64, 64, 64, 64, 44]);
     for send in &log.sends {
         assert!(send.iter().map(|sent| sent.bytes.len()).sum::<usize>() <= WINDOW_BYTES);
-        assert!(send.iter().all(|sent| sent.flags == 5 && sent.family == FAMILY && sent.seq != 0));
+        assert!(send.iter().all(|sent| sent.family == FAMILY && sent.seq != 0));
+        let (last, others) = send.split_last().unwrap();
+        assert_eq!(last.flags, REQUEST | ACK);
+        assert!(others.iter().all(|sent| sent.flags == REQUEST), "one that went well needs no answer");
     }
     assert_eq!(log.waits.len(), 5, "one call fetches all answers of a window");
     assert!(log.sizes.ends_with(&[STATUS; 5]), "and touches little memory");
@@ -192,39 +200,49 @@ fn an_error_in_the_middle_belongs_to_its_operation_alone() {
 }
 
 #[test]
-fn answers_are_matched_by_number_whatever_their_order_and_late_ones_are_passed_over() {
-    let (mut kernel, _) = opened(|_| Vec::new());
-    // Nobody answers the first time …
-    assert_eq!(kernel.apply(&[add(1)]), [Err(OpError::Unknown)]);
-    let mut held = Vec::new();
-    let (mut kernel, _) = opened(move |sent| {
-        held.insert(0, status(sent.seq, if held.is_empty() { EEXIST } else { 0 }));
-        if held.len() < 3 { Vec::new() } else { [vec![status(1, EPERM)], held.split_off(0)].concat() }
+fn a_late_answer_is_not_taken_for_one_to_what_was_asked_since() {
+    let mut late = None;
+    let (mut kernel, _) = opened(move |sent| match late.take() {
+        Some(late) => vec![late, status(sent.seq, 0)],
+        None => {
+            late = Some(status(sent.seq, EPERM));
+            Vec::new()
+        }
     });
-    // … and then all at once, the last first, after an answer to something given up.
-    assert_eq!(kernel.apply(&[add(1), add(2), add(3)]), [Err(OpError::Exists), Ok(()), Ok(())]);
+    assert_eq!(kernel.apply(&[add(1)]), [Err(OpError::Unknown)], "nobody answers in time");
+    assert_eq!(kernel.apply(&[add(2)]), [Ok(())]);
 }
 
 #[test]
-fn an_answer_that_never_comes_leaves_only_its_own_outcome_unknown() {
+fn while_the_last_is_not_answered_nothing_is_known_but_what_failed() {
     let mut count = 0;
     let (mut kernel, _) = opened(move |sent| {
         count += 1;
-        if count == 2 { Vec::new() } else { vec![status(sent.seq, 0)] }
+        [vec![], vec![status(sent.seq, EEXIST)], vec![]][count - 1].clone()
     });
-    assert_eq!(kernel.apply(&[add(1), add(2), add(3)]), [Ok(()), Err(OpError::Unknown), Ok(())]);
+    let expected = [Err(OpError::Unknown), Err(OpError::Exists), Err(OpError::Unknown)];
+    assert_eq!(kernel.apply(&[add(1), add(2), add(3)]), expected);
 }
 
 #[test]
-fn after_an_overrun_what_is_there_is_taken_and_nothing_is_waited_for() {
+fn after_an_overrun_only_what_is_told_is_known_and_nothing_is_waited_for() {
     let mut count = 0;
     let (mut kernel, log) = opened(move |sent| {
         count += 1;
-        if count == 3 { Vec::new() } else { vec![status(sent.seq, 0)] }
+        [vec![], vec![status(sent.seq, EEXIST)], vec![status(sent.seq, 0)]][count - 1].clone()
     });
     log.lock().unwrap().errors.push_back(ENOBUFS);
-    assert_eq!(kernel.apply(&[add(1), add(2), add(3)]), [Ok(()), Ok(()), Err(OpError::Unknown)]);
-    assert_eq!(log.lock().unwrap().waits, [true, false, false]);
+    let expected = [Err(OpError::Unknown), Err(OpError::Exists), Ok(())];
+    assert_eq!(kernel.apply(&[add(1), add(2), add(3)]), expected);
+    assert_eq!(log.lock().unwrap().waits, [true, false]);
+}
+
+#[test]
+fn after_a_strange_answer_only_what_is_told_is_known() {
+    for strange in [status(9999, EEXIST), status(1, 0), vec![1, 2, 3]] {
+        let (mut kernel, _) = opened(move |sent| vec![strange.clone(), status(sent.seq, 0)]);
+        assert_eq!(kernel.apply(&[add(1), add(2)]), [Err(OpError::Unknown), Ok(())]);
+    }
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::table::{Destination, Op};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
+/// Where a message's flags stand (`struct nlmsghdr`).
+const FLAGS: std::ops::Range<usize> = 6..8;
+
 /// What every message of ours begins with.
 #[derive(Debug, Clone, Copy)]
 pub struct Header {
@@ -42,9 +45,9 @@ pub fn is_sendable(op: &Op) -> bool {
     }
 }
 
-/// Adds an operation to `messages`, as one that asks for an acknowledgement. It must be [`is_sendable`].
+/// Adds an operation to `messages`; it is answered when it fails. It must be [`is_sendable`].
 pub fn operation(messages: &mut Vec<u8>, header: Header, op: &Op) {
-    message(messages, header, NlmF::REQUEST | NlmF::ACK, command(op), |into| match op {
+    message(messages, header, NlmF::REQUEST, command(op), |into| match op {
         Op::NewService(key, settings) | Op::SetService(key, settings) => full_service(into, key, settings),
         Op::DelService(key) => key_of(into, key),
         Op::NewDestination(key, at, destination) | Op::SetDestination(key, at, destination) => {
@@ -56,6 +59,11 @@ pub fn operation(messages: &mut Vec<u8>, header: Header, op: &Op) {
             nest(into, CmdAttr::Dest, |into| destination_key(into, at));
         }
     });
+}
+
+/// Asks for an acknowledgement of an [`operation`]'s message: that it is answered when it succeeds, too.
+pub fn acknowledge(message: &mut [u8]) {
+    message[FLAGS].copy_from_slice(&(NlmF::REQUEST | NlmF::ACK).bits().to_ne_bytes());
 }
 
 fn command(op: &Op) -> IpvsCmd {
@@ -197,8 +205,8 @@ fn address_bytes(ip: IpAddr) -> [u8; 16] {
 }
 
 /// A message of generic netlink (`struct nlmsghdr`, `struct genlmsghdr`) that holds the attributes which `fill` adds.
-/// Messages are laid one behind the other into one buffer, and not made by neli's builders, which give each part of
-/// one a buffer of its own: that took BUILDERS times as long.
+/// It is laid behind those that are there, and not made by neli's builders, which give each part of one a buffer of its own:
+/// that took twice as long.
 fn message(
     into: &mut Vec<u8>,
     header: Header,
@@ -300,21 +308,18 @@ impl<'a> Iterator for Replies<'a> {
     }
 }
 
-/// The first message of `bytes`, and what comes after it; none when its length is wrong.
+/// The first message of `bytes` (`struct nlmsghdr`), and what comes after it; none when its length is wrong.
 fn split(bytes: &[u8]) -> Option<(Result<Reply<'_>, Malformed>, &[u8])> {
-    let length = number(bytes.get(..4)?)? as usize;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    let flags = u16::from_ne_bytes(bytes.get(6..8)?.try_into().ok()?);
-    let seq = number(bytes.get(8..12)?)?;
+    let length = word(bytes, 0)? as usize;
+    let (kind, flags, seq) = (half(bytes, 4)?, half(bytes, FLAGS.start)?, word(bytes, 8)?);
     let payload = bytes.get(16..length)?;
-    let tail = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     let torn = flags & NLM_F_DUMP_INTR != 0;
     let body = if torn { Ok(Body::Done(EINTR)) } else { body(kind, payload) };
-    Some((body.map(|body| Reply { seq, body }), tail))
+    Some((body.map(|body| Reply { seq, body }), behind(bytes, length)))
 }
 
 fn body(kind: u16, payload: &[u8]) -> Result<Body<'_>, Malformed> {
-    let status = || payload.get(..4).and_then(number).map(|n| (n as i32).saturating_neg());
+    let status = || word(payload, 0).map(|n| (n as i32).saturating_neg());
     match kind {
         NLMSG_ERROR => status().map(Body::Status).ok_or(Malformed("an error without its number")),
         // Old kernels send no number with it.
@@ -324,8 +329,17 @@ fn body(kind: u16, payload: &[u8]) -> Result<Body<'_>, Malformed> {
     }
 }
 
-fn number(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+/// What comes after the first so many bytes: messages and attributes begin at multiples of four.
+fn behind(bytes: &[u8], length: usize) -> &[u8] {
+    bytes.get(length.next_multiple_of(4)..).unwrap_or_default()
 }
 
 /// The number of the family, from the controller's answer.
@@ -353,10 +367,8 @@ fn decode_key(service: Attributes) -> Result<Option<ServiceKey>, Malformed> {
         IPPROTO_SCTP => Protocol::Sctp,
         _ => return Ok(None),
     };
-    let ip = service.get(SvcAttr::Addr).and_then(|bytes| decode_address(family, bytes));
-    let port = service.first(SvcAttr::Port).map(u16::from_be_bytes);
-    let (Some(ip), Some(port)) = (ip, port) else { return Err(Malformed("a service without its address")) };
-    Ok(Some(ServiceKey::Address(protocol, SocketAddr::new(ip, port))))
+    let at = service.socket(family, SvcAttr::Addr, SvcAttr::Port);
+    Ok(Some(ServiceKey::Address(protocol, at.ok_or(Malformed("a service without its address"))?)))
 }
 
 fn decode_settings(service: Attributes, family: Family) -> Result<Settings, Malformed> {
@@ -400,12 +412,8 @@ fn decode_place(payload: &[u8], service: Family) -> Result<(SocketAddr, Attribut
         .nested(CmdAttr::Dest)
         .ok_or(Malformed("a destination without its attributes"))?;
     let family = destination.u16(DestAttr::AddrFamily).map_or(Ok(service), decode_family)?;
-    let ip = destination.get(DestAttr::Addr).and_then(|bytes| decode_address(family, bytes));
-    let port = destination.first(DestAttr::Port).map(u16::from_be_bytes);
-    let (Some(ip), Some(port)) = (ip, port) else {
-        return Err(Malformed("a destination without its address"));
-    };
-    Ok((SocketAddr::new(ip, port), destination))
+    let at = destination.socket(family, DestAttr::Addr, DestAttr::Port);
+    Ok((at.ok_or(Malformed("a destination without its address"))?, destination))
 }
 
 fn decode_destination(destination: Attributes) -> Result<Destination, Malformed> {
@@ -493,6 +501,12 @@ impl<'a> Attributes<'a> {
         self.first(number).map(u32::from_ne_bytes)
     }
 
+    /// An address and its port; none when one is missing or too short.
+    fn socket<T: NlAttrType>(self, family: Family, address: T, port: T) -> Option<SocketAddr> {
+        let ip = decode_address(family, self.get(address)?)?;
+        Some(SocketAddr::new(ip, u16::from_be_bytes(self.first(port)?)))
+    }
+
     /// A text without its NUL; none when it is missing or empty.
     fn text(self, number: impl NlAttrType) -> Option<String> {
         let bytes = self.get(number)?.split(|&b| b == 0).next()?;
@@ -503,10 +517,8 @@ impl<'a> Attributes<'a> {
 /// The number and the payload of the first attribute (`struct nlattr`), and what comes after it; none when its length is
 /// wrong.
 fn next_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let half = |at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    let length = usize::from(half(0)?);
-    let payload = bytes.get(NLA_HDRLEN..length)?;
-    Some((half(2)? & NLA_TYPE_MASK, payload, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    let (length, kind) = (usize::from(half(bytes, 0)?), half(bytes, 2)?);
+    Some((kind & NLA_TYPE_MASK, bytes.get(NLA_HDRLEN..length)?, behind(bytes, length)))
 }
 
 #[cfg(all(test, target_endian = "little"))]

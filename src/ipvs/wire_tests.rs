@@ -8,7 +8,9 @@ use super::*;
 const HEADER: Header = Header { family: 28, seq: 7 };
 
 fn operation(header: Header, op: &Op) -> Vec<u8> {
-    written(|into| super::operation(into, header, op))
+    let mut message = written(|into| super::operation(into, header, op));
+    acknowledge(&mut message);
+    message
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -95,7 +97,7 @@ fn messages_lie_one_behind_the_other_as_each_is_alone() {
         Op::DelService(key),
     ];
     let together = written(|into| ops.iter().for_each(|op| super::operation(into, HEADER, op)));
-    assert_eq!(together, ops.map(|op| operation(HEADER, &op)).concat());
+    assert_eq!(together, ops.map(|op| written(|into| super::operation(into, HEADER, &op))).concat());
 }
 
 #[cfg(target_endian = "little")]

@@ -433,7 +433,8 @@ def calls_of_apply(lines):
             continue
         thread, t, resumed, name, text, took = m.groups()
         if not resumed and not name.startswith("recv"):
-            n = len(re.findall("NLM_F_ACK", text)) if name.startswith("send") else len(re.findall("IP_VS_SO_SET|0x48[0-9a-f]", text)[:1])
+            # Of several messages in one call the last at least asks to be acknowledged; questions do not.
+            n = text.count("nlmsg_flags=") * ("NLM_F_ACK" in text) if name.startswith("send") else len(re.findall("IP_VS_SO_SET|0x48[0-9a-f]", text)[:1])
             changes, asking[thread] = changes + n, n > 0
         if asking.get(thread):
             calls += not resumed

@@ -228,6 +228,9 @@ fn an_error_in_the_middle_of_a_batch_stops_nothing() {
     assert_eq!(answers[100], Err(OpError::Exists));
     assert_eq!(answers[150], Err(OpError::Missing));
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 201);
+    let mut refused = vec![Err(OpError::Exists); ops.len()];
+    refused[150] = Err(OpError::Missing);
+    assert_eq!(kernel.apply(&ops), refused, "as many errors as operations");
     assert_eq!(kernel.read(&Scope::All).unwrap().services[&web].destinations.len(), 200);
 }
 
