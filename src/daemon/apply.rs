@@ -14,8 +14,8 @@ use crate::model::ServiceKey;
 use crate::table::diff::{self, Part};
 use crate::table::{Entry, Op, Table};
 
-/// Once so many operations have come together, the kernel is to carry them out.
-const SLICE: usize = 512;
+/// Once so many operations have come together, the kernel is to carry them out: mostly as many as one send takes.
+const SLICE: usize = 240;
 
 /// What was tried of one service at once.
 pub struct Step {

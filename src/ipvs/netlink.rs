@@ -16,11 +16,13 @@ use crate::model::{ServiceKey, Settings};
 use crate::table::flow::Flows;
 use crate::table::{Destination, Entry, Op, Table};
 
-/// The most messages in one send: each answer costs 768 bytes of receive buffer, and 64 of them
-/// fit into any.
-pub(super) const WINDOW: usize = 64;
-/// The most bytes in one send, unless one message has more.
-const WINDOW_BYTES: usize = 16 << 10;
+/// The most operations in one send. Should all of them fail, there is room for their errors: one costs 768 bytes of receive
+/// buffer, and even into one of the default size go 277.
+pub(super) const OPERATIONS: usize = 256;
+/// The most questions in one send: each has an answer, and that is longer.
+const QUESTIONS: usize = 64;
+/// The most bytes in one send, unless one message has more: a third of the usual send buffer.
+const SEND: usize = 64 << 10;
 /// Room for an acknowledgement: 36 bytes, or with an error some 200 more that say what is wrong. Not more,
 /// since each answer of a window has a place of its own, and memory costs when it is touched.
 const STATUS: usize = 1 << 10;
@@ -148,11 +150,11 @@ impl Netlink {
         let first = self.reserve();
         let (mut last, mut answers) = (0, Vec::new());
         self.messages.clear();
-        for seq in (first..).take(WINDOW) {
+        for seq in (first..).take(if are_operations { OPERATIONS } else { QUESTIONS }) {
             let Some(question) = questions.peek() else { break };
             let end = self.messages.len();
             question.encode(&mut self.messages, Header { family: self.family, seq });
-            if !answers.is_empty() && self.messages.len() > WINDOW_BYTES {
+            if !answers.is_empty() && self.messages.len() > SEND {
                 self.messages.truncate(end);
                 break;
             }
@@ -175,8 +177,8 @@ impl Netlink {
 
     /// Takes the numbers of one window; the first of them.
     fn reserve(&mut self) -> u32 {
-        let first = if self.seq > u32::MAX - WINDOW as u32 { 1 } else { self.seq };
-        self.seq = first + WINDOW as u32;
+        let first = if self.seq > u32::MAX - OPERATIONS as u32 { 1 } else { self.seq };
+        self.seq = first + OPERATIONS as u32;
         first
     }
 

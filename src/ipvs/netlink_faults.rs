@@ -319,12 +319,12 @@ fn an_overrun_in_the_middle_of_a_window_costs_what_it_alone_would_have_told() {
         }
     });
     let mut kernel = Netlink::over(dial(log, script)).unwrap();
-    let ops: Vec<_> = (0..100).map(add).collect();
+    let ops: Vec<_> = (0..300).map(add).collect();
     let results = kernel.apply(&ops);
     let are = |results: &[_], expected| results.iter().all(|result| *result == expected);
     // What was lost is one of those of which nothing was said; the last of the window was answered.
-    assert!(are(&results[..39], Err(OpError::Unknown)) && are(&results[49..63], Err(OpError::Unknown)));
-    assert!(are(&results[39..49], Err(OpError::Exists)) && are(&results[63..], Ok(())));
+    assert!(are(&results[..39], Err(OpError::Unknown)) && are(&results[49..255], Err(OpError::Unknown)));
+    assert!(are(&results[39..49], Err(OpError::Exists)) && are(&results[255..], Ok(())));
     assert!(
         OpError::Unknown.is_stale() && OpError::Unknown.explain(&ops[30]).contains("the table is read again")
     );

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::Duration;
 
-use super::netlink::{ROOM, WINDOW, Wire};
+use super::netlink::{OPERATIONS, ROOM, Wire};
 
 /// Asked for as receive buffer: room for the answers to many windows.
 const RECEIVE_BUFFER: libc::c_int = 1 << 20;
@@ -49,7 +49,7 @@ impl Wire for Socket {
     }
 
     fn receive(&mut self, most: usize, size: usize, wait: bool) -> io::Result<Vec<&[u8]>> {
-        let most = most.min(WINDOW);
+        let most = most.min(OPERATIONS);
         let lengths = self.receive_into_slots(most, size, wait)?;
         Ok(self.room.chunks(size).zip(lengths).map(|(slot, length)| &slot[..length.min(size)]).collect())
     }
