@@ -373,6 +373,8 @@ def proc_stat():
 
 def m_start(lab, a):
     """Cold start: empty kernel table, all servers well."""
+    if {"applytrace", "start"} & set(a.what.split(",")) == {"applytrace"}:
+        return unseen_start(lab, a)
     if a.prefill:
         with open(f"{RUN}/rules", "w") as f:
             for s in lab.spec["services"]:
@@ -404,6 +406,20 @@ def m_start(lab, a):
             "events": dict(collections.Counter(e[2] for e in ev)),
             "dark_s": spread(list(dark.values()) + [0] * (nowant - len(dark)), 1 / NS),
             "live_at_end": len(lab.table.live), "cpu_s": round(lab.cpu() - cpu0, 3), "applied": applied(lab.folder)}
+
+
+def unseen_start(lab, a):
+    """A cold start of which only the daemon's own log tells: to look at 10,000 servers takes as long as to make them, on the same processor."""
+    lab.watch("full", 60000)
+    time.sleep(0.7)
+    lab.launch()
+    for _ in range(50):
+        if applied(lab.folder):
+            break
+        time.sleep(0.1)
+    lab.watch("full", 500)
+    lab.table.wait_right(a.patience)
+    return {"applied": applied(lab.folder)}
 
 
 def m_applytrace(lab, a):
@@ -900,12 +916,12 @@ def inside(a):
     try:
         res["start"] = m_start(lab, a)
         print("start", json.dumps(res["start"]), flush=True)
-        if res["start"]["complete_s"] is None:
+        if res["start"].get("complete_s", 0) is None:
             print("the table never became right; the daemon's last words:", open(f"{lab.folder}/out").read()[-2000:], flush=True)
         elif a.check != "none":
             res["steady"] = lab.steady(a.patience)
         for w in what:
-            if w == "start" or (res["start"]["complete_s"] is None):
+            if w == "start" or (res["start"].get("complete_s", 0) is None):
                 continue
             res[w] = MEASURES[w](lab, a)
             print(w, json.dumps(res[w]), flush=True)

@@ -71,7 +71,7 @@ def main():
     rows = []
     for r in runs:
         s = r.get("start")
-        if s:
+        if s and "complete_s" in s:
             tag, full = r["file"].rsplit("_", 1)[-1][:-5] if r["file"].count("_") > 3 else "", not s["events"]
             rows.append(who(r) + ("table filled before" if full else tag, fmt(s["first_service_s"] or None), fmt(s["all_services_s"]), "already" if full else fmt(s["complete_s"]),
                                   fmt(s["every_server_probed_s"]), triple(s["dark_s"]), changes(s["events"]), fmt(s["cpu_s"])))
@@ -111,8 +111,9 @@ def main():
     rows = []
     for r in runs:
         log, start, trace = r.get("start", {}).get("applied"), r.get("start", {}), r.get("applytrace", {}).get("trace", {})
-        if r["check"] == "none" and start.get("complete_s"):
-            rows.append((r["sut"], r["n"], log and log["operations"], fmt(log and log["ms"]), fmt(start["complete_s"] - start["first_service_s"]), trace.get("changes"), trace.get("calls"), fmt(trace.get("ms")), fmt((r.get("applytrace", {}).get("log") or {}).get("ms"))))
+        if r["check"] == "none" and start:
+            watched = start["complete_s"] - start["first_service_s"] if start.get("complete_s") else None
+            rows.append((r["sut"], r["n"], log and log["operations"], fmt(log and log["ms"]), fmt(watched), trace.get("changes"), trace.get("calls"), fmt(trace.get("ms")), fmt((r.get("applytrace", {}).get("log") or {}).get("ms"))))
     table("Into an empty kernel, no checks", ["SUT", "N", "operations, its own log", "ms, its own log", "first service to right, as watched, s", "operations traced", "calls for them", "ms from the first to the last, traced", "ms by its log while traced"], rows)
 
     rows = [who(r) + (f"{x['probes_per_s']} of {x['asked_per_s']}", x["missed"], triple(x["interval_s"], 1, 3), fmt(x["cpu_s_per_1000"], 3), fmt(100 * x["cpu_share"], 1), fmt(x["backend_cpu_s_per_1000"], 3),
