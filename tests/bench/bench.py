@@ -328,7 +328,7 @@ class Lab:
         left, end = set(range(len(self.servers))) - self.refused, now() + seconds * NS
         last = None
         while left and now() < end:
-            time.sleep(0.1)
+            time.sleep(0.5)              # to look takes a while, on the same processor: mostly all are there by then
             for t, i, kind in self.arrivals():
                 if t >= since and kind != 2 and i in left:
                     left.discard(i)
