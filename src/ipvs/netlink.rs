@@ -143,8 +143,8 @@ impl Netlink {
     /// Asks as many of the questions, which are of one kind, as one send takes: as many answers, in their order.
     ///
     /// Of operations only the last asks for an acknowledgement. The kernel carries them out in order inside the send, and
-    /// says of each that fails; so when the last is answered, those of which nothing was said went well. That is not
-    /// taken for granted when an answer was lost or was not to any of them.
+    /// says of each that fails (save with EINTR, for which none of these has a reason); so when the last is answered, those of
+    /// which nothing was said went well. That is not taken for granted when an answer was lost or was not to any of them.
     fn window<'a>(&mut self, questions: &mut Peekable<impl Iterator<Item = Question<'a>>>) -> Vec<Answer> {
         let are_operations = matches!(questions.peek(), Some(Question::Operation(_)));
         let first = self.reserve();
