@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tests::written;
 use super::*;
 
 const HEADER: Header = Header { family: 28, seq: 7 };
@@ -110,9 +111,7 @@ fn every_attribute_is_the_one_that_ipvsadm_sends() {
     assert_eq!(captures.len(), operations().len());
     for (command, op) in operations() {
         let theirs = parts(&captures[format!("ipvsadm {command}").as_str()]);
-        let mut message = Vec::new();
-        operation(&mut message, HEADER, &op);
-        let ours = parts(&message[16..]);
+        let ours = parts(&written(|into| operation(into, HEADER, &op))[16..]);
         assert_eq!(ours.0, theirs.0, "{command}");
         // Where only the key is asked for ipvsadm fills in the rest; and a tunnel's port and flags.
         let service = matches!(op, Op::NewService(..) | Op::SetService(..));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::ipvs::consts::errno::{EEXIST, EPERM};
 use crate::ipvs::consts::{NLMSG_DONE, NLMSG_ERROR};
+use crate::ipvs::wire::tests::written;
 use crate::model::{Family, Forward, Weight};
 
 /// What a scripted kernel does about one message: the datagrams that it answers with.
@@ -105,12 +106,6 @@ fn status(seq: u32, number: i32) -> Vec<u8> {
 
 fn done(seq: u32, number: i32) -> Vec<u8> {
     message(NLMSG_DONE, seq, &(-number).to_ne_bytes())
-}
-
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write(&mut bytes);
-    bytes
 }
 
 /// An entry as the kernel gives it: what it was sent, under the question's number.

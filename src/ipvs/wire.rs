@@ -527,4 +527,4 @@ mod capture_tests;
 
 #[cfg(test)]
 #[path = "wire_tests.rs"]
-mod tests;
+pub(super) mod tests;

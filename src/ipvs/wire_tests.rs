@@ -13,7 +13,8 @@ fn operation(header: Header, op: &Op) -> Vec<u8> {
     message
 }
 
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+/// What is written into an empty buffer.
+pub(in crate::ipvs) fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes);
     bytes
